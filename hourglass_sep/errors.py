@@ -1,0 +1,20 @@
+"""The one exception that users are meant to see."""
+
+
+class UserError(Exception):
+    """Something that the user can mend: one line that names the thing and the remedy.
+
+    The commands print the message without a traceback and end with exit code 2.
+    """
+
+
+class AudioError(UserError):
+    """A sound file that cannot be read or written, or holds no usable audio."""
+
+
+class DataError(UserError):
+    """A data set that is missing or not laid out as it should be."""
+
+
+class CheckpointError(UserError):
+    """Weights that are missing, damaged or of another program."""
