@@ -16,7 +16,21 @@ A waveform is (B, C, N), sources (B, S, C, N), a magnitude (B, C, F, T), masks (
 are spelt ``n_freq, n_frames``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from hourglass_sep.constants import SOURCES
 
+if TYPE_CHECKING:
+    from hourglass_sep.separator import Separator
+
 __version__ = "0.1.0"
-__all__ = ["SOURCES", "__version__"]
+__all__ = ["SOURCES", "Separator", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch with the first use of `Separator`, so that the command line answers at once."""
+    if name == "Separator":
+        from hourglass_sep.separator import Separator
+
+        return Separator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

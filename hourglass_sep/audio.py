@@ -57,9 +57,7 @@ def _refuse_truncated_wav(path: Path) -> None:
     declared, found = int.from_bytes(header[4:8], "little") + 8, path.stat().st_size
     streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
     if not streamed and declared - found > 1:
-        raise AudioError(
-            f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again"
-        )
+        raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
 
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None = None) -> Tensor:

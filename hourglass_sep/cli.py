@@ -1,0 +1,43 @@
+"""The ``hourglass-sep`` command: finds the module of a subcommand and runs it as if by ``python -m``.
+
+Imports nothing heavy, so that help and typing errors answer at once.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+COMMANDS = {
+    "demo": "train, score and separate on synthetic songs, in under five minutes",
+    "train": "train a network: key=value ..., as python -m hourglass_sep.train",
+    "evaluate": "score weights on MIR-1K: key=value ..., as python -m hourglass_sep.evaluate",
+    "separate": "separate songs: FILE ... -o FOLDER",
+}
+
+
+def usage() -> str:
+    """The help text."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: hourglass-sep COMMAND ...", "", *lines, "", "hourglass-sep COMMAND --help says more"])
+
+
+def main() -> None:
+    """Run ``sys.argv[1]`` as a module of this package.
+
+    ``alter_sys`` leaves a ``__main__`` that Lightning's launcher can start again for every further device.
+    """
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        print(usage())
+        return
+    if command not in COMMANDS:
+        print(f"error: no command {command!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        raise SystemExit(2)
+    del sys.argv[1]
+    runpy.run_module(f"hourglass_sep.{command}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

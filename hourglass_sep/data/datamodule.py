@@ -1,0 +1,200 @@
+"""The LightningDataModule: random patches to train on, whole clips to validate and test on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hourglass_sep import audio
+from hourglass_sep.data.augment import NoAugmentation
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
+from hourglass_sep.data.patches import GlobalSampler, RandomPatches
+from hourglass_sep.data.synthetic import write_synthetic_mir1k
+from hourglass_sep.errors import DataError, UserError
+from hourglass_sep.spectrogram import Spectrogram
+
+
+class ClipBatch(NamedTuple):
+    """A whole clip, for scoring.
+
+    Attributes:
+        name: the clip's name, the key of its scores.
+        sources: (S, N) at `SAMPLE_RATE_HZ`; the mixture is their sum.
+    """
+
+    name: str
+    sources: Tensor
+
+
+class Clips(Dataset):
+    """Whole clips, read when they are asked for."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        return ClipBatch(self.clips[index].name, self.clips[index].load())
+
+
+class Mir1kDataModule(pl.LightningDataModule):
+    """MIR-1K, or anything laid out like it.
+
+    Args:
+        root: the folder that holds ``Wavfile``.
+        spectrogram: the STFT of the patches.
+        segment_frames: T of a training patch.
+        scale: input scale, ``window`` or ``clip``; must be the separator's.
+        target: what the loss compares with, see `RandomPatches`.
+        augment: training augmentation.
+        split: ``standard``, ``cross_singer`` or ``all``; see `hourglass_sep.data.mir1k.SPLITS`.
+        train_singers: the singers of the training part, others test.
+        validation_songs: songs set aside by ``standard``.
+        batch_size: patches per optimiser step over all devices together.
+        steps_per_epoch: optimiser steps that make an epoch; validation follows each.
+        num_workers: processes that cut patches; 0 cuts them in the training process.
+        seed: seed of the patches.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        spectrogram: Spectrogram,
+        segment_frames: int = 64,
+        scale: str = "window",
+        target: str = "magnitude",
+        augment: NoAugmentation | None = None,
+        split: str = "standard",
+        train_singers: Sequence[str] = ("abjones", "amy"),
+        validation_songs: Sequence[str] = ("abjones_5", "amy_9", "amy_16"),
+        batch_size: int = 4,
+        steps_per_epoch: int = 500,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"data.{name}={value!r} is not allowed: give a whole number from 1 on")
+        self.root = Path(root)
+        self.spectrogram = spectrogram
+        self.segment_frames = segment_frames
+        self.scale = scale
+        self.target = target
+        self.augment = augment
+        self.split_name = split
+        self.train_singers = list(train_singers)
+        self.validation_songs = list(validation_songs)
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.num_workers = num_workers
+        self.seed = seed
+        self._patches: RandomPatches | None = None
+
+    def check(self) -> None:
+        """Find out early, before any process is started, whether there is something to train on.
+
+        Raises:
+            DataError: there is not.
+        """
+        if not self.clips().train:
+            raise DataError(f"no clip of {', '.join(self.train_singers)} in {self.root}: set data.train_singers")
+
+    def clips(self) -> Split:
+        """The clips of every part.
+
+        Raises:
+            DataError: there are none under ``root``.
+        """
+        found = find_clips(self.root)
+        return split_clips(found, self.split_name, self.train_singers, self.validation_songs)
+
+    def patches(self) -> RandomPatches:
+        """The training patches; reads and resamples all training clips when first called (91 MB for MIR-1K)."""
+        if self._patches is None:
+            rate = self.spectrogram.sample_rate_hz
+            waveforms = [audio.resample(clip.load(), SAMPLE_RATE_HZ, rate) for clip in self.clips().train]
+            self._patches = RandomPatches(
+                waveforms,
+                self.spectrogram,
+                self.segment_frames,
+                self.scale,
+                self.target,
+                self.augment,
+                self.seed,
+            )
+        return self._patches
+
+    def train_dataloader(self) -> DataLoader:
+        """Patches in batches of ``batch_size`` divided by the number of devices.
+
+        Raises:
+            UserError: it does not divide.
+        """
+        rank = self.trainer.global_rank if self.trainer else 0
+        world_size = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world_size:
+            raise UserError(
+                f"data.batch_size={self.batch_size} is the batch of all devices together and does not divide by "
+                f"{world_size} of them: give a multiple of {world_size}"
+            )
+        sampler = GlobalSampler(self.steps_per_epoch, self.batch_size, rank, world_size)
+        return DataLoader(
+            self.patches(),
+            batch_size=sampler.local_batch,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        """This rank's share of the validation clips, one at a time, none twice."""
+        clips = self.clips().validation
+        if not clips:
+            return []
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(Clips(clips[rank::world_size]), batch_size=None)
+
+
+class SyntheticDataModule(Mir1kDataModule):
+    """Synthetic songs in MIR-1K's layout, written to ``root`` when they are first needed.
+
+    Args:
+        root: where to write them.
+        songs: how many songs each singer sings.
+        clips_per_song: clips of each song.
+        seconds: shortest and longest clip.
+        data_seed: seed of the songs.
+        settings: everything that `Mir1kDataModule` takes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        songs: dict[str, int],
+        clips_per_song: int,
+        seconds: tuple[float, float],
+        data_seed: int,
+        **settings: object,
+    ) -> None:
+        super().__init__(root, **settings)  # type: ignore[arg-type]
+        self._arguments = dict(songs), clips_per_song, (seconds[0], seconds[1]), data_seed
+
+    def check(self) -> None:
+        """There will be something: it is made."""
+
+    def prepare_data(self) -> None:
+        """Write the songs unless they are there; on one process per machine."""
+        write_synthetic_mir1k(self.root, *self._arguments)

@@ -1,0 +1,157 @@
+"""Random magnitude patches out of clips that lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.augment import NoAugmentation
+from hourglass_sep.scaling import input_scale
+from hourglass_sep.spectrogram import Spectrogram
+
+TARGETS = ("magnitude", "phase_sensitive")
+
+
+class RandomPatches(Dataset):
+    """An endless supply of training patches; patch i is drawn from (seed, i) and nothing else.
+
+    That makes the data independent of the number of devices and workers, and lets a resumed run go on with the
+    patches it would have seen.
+
+    Args:
+        clips: waveforms (S, N) at the spectrogram's sample rate.
+        spectrogram: the STFT.
+        segment_frames: T of a patch; clips that are shorter end in silence.
+        scale: the input scale, a name from `hourglass_sep.scaling.SCALES`.
+        target: ``magnitude``, each source's own magnitude (Park 2018), or ``phase_sensitive``, the part of it in
+            phase with the mixture, from 0 to the mixture's magnitude (Erdogan et al., ICASSP 2015).
+        augment: what happens to a pair of sources before they are added up.
+        seed: see above.
+
+    Raises:
+        ValueError: no clips, or a name that does not exist.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Tensor],
+        spectrogram: Spectrogram,
+        segment_frames: int,
+        scale: str,
+        target: str = "magnitude",
+        augment: NoAugmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not clips:
+            raise ValueError("there are no clips to train on: check data.root and data.train_singers")
+        if target not in TARGETS:
+            raise ValueError(f"data.target={target!r} is not allowed: choose from {', '.join(TARGETS)}")
+        self.spectrogram = spectrogram
+        self.segment_frames = segment_frames
+        self.scale = scale
+        self.target = target
+        self.augment = augment or NoAugmentation()
+        self.seed = seed
+        # Half a window of silence before and after, as the centred STFT of the whole clip would see it.
+        half = spectrogram.n_fft // 2
+        self.clips = [torch.nn.functional.pad(clip, (half, half)) for clip in clips]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Draw patch ``index``.
+
+        Returns:
+            ``mixture`` (1, F, T) and ``targets`` (S, F, T), magnitudes divided by the mixture's input scale.
+        """
+        rng = np.random.default_rng((self.seed, index))
+        # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
+        first = int(rng.integers(len(self.clips)))
+        second = self.augment.partner(rng, first, len(self.clips))
+        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
+        starts = {clip: self._draw_start(rng, clip) for clip in dict.fromkeys((first, second))}
+        if self.scale == "clip":
+            return self._crop_of_clip(first, second, starts, gains)
+        sources = torch.stack([self._segment(clip, starts[clip])[s] for s, clip in enumerate((first, second))])
+        return self._patch(self.spectrogram(sources * gains[:, None], centred=False))
+
+    def _draw_start(self, rng: np.random.Generator, clip: int) -> int:
+        """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
+        n_samples = self.clips[clip].shape[-1]
+        n_frames = 1 + (n_samples - self.spectrogram.n_fft) // self.spectrogram.hop_length
+        return int(rng.integers(max(n_frames - self.segment_frames, 0) + 1))
+
+    def _segment(self, clip: int, start_frame: int) -> Tensor:
+        """The samples (S, N) under ``segment_frames`` frames from ``start_frame`` on."""
+        hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
+        start = start_frame * hop
+        n_samples = (self.segment_frames - 1) * hop + n_fft
+        segment = self.clips[clip][:, start : start + n_samples]
+        return torch.nn.functional.pad(segment, (0, n_samples - segment.shape[-1]))
+
+    def _patch(self, spectra: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
+        """Magnitudes of the source spectra (S, F, T) and of their sum, divided by the scale."""
+        mixture = spectra.sum(0, keepdim=True)
+        magnitude = self.spectrogram.magnitude(mixture)  # (1, F, T)
+        targets = self.spectrogram.magnitude(spectra)  # (S, F, T)
+        if self.target == "phase_sensitive":
+            n_freq = self.spectrogram.n_freq
+            in_phase = (spectra * mixture.conj()).real[..., :n_freq, :] / magnitude.clamp_min(1e-8)
+            targets = torch.minimum(in_phase.clamp_min(0), magnitude)
+        scale = input_scale(magnitude) if scale is None else scale
+        return {"mixture": magnitude / scale, "targets": targets / scale}
+
+    def _crop_of_clip(self, first: int, second: int, starts: dict[int, int], gains: Tensor) -> dict[str, Tensor]:
+        """A patch whose scale is the maximum over the whole clips that it was cut from, remixed as it was."""
+        hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
+        reach = self.segment_frames * hop + n_fft
+        before = max(starts.values()) * hop
+        # Lay both clips so that their patches coincide, then take the maximum over all that there is.
+        padded = [
+            torch.nn.functional.pad(self.clips[clip][s], (before - starts[clip] * hop, 0))
+            for s, clip in enumerate((first, second))
+        ]
+        n_samples = max(before + reach, *(len(p) for p in padded))
+        sources = torch.stack([torch.nn.functional.pad(p, (0, n_samples - len(p))) for p in padded])
+        spectra = self.spectrogram(sources * gains[:, None], centred=False)
+        scale = input_scale(self.spectrogram.magnitude(spectra.sum(0, keepdim=True)))
+        start = max(starts.values())
+        return self._patch(spectra[..., start : start + self.segment_frames], scale)
+
+
+class GlobalSampler(Sampler[int]):
+    """This rank's share of the global sample numbers, step by step, epoch after epoch.
+
+    Step s of the run takes the numbers s * global_batch ... + global_batch - 1, whatever the number of devices.
+
+    Args:
+        steps_per_epoch: optimiser steps that make an epoch.
+        global_batch: patches per step over all devices.
+        rank: this device's number.
+        world_size: how many devices there are; divides global_batch.
+    """
+
+    def __init__(self, steps_per_epoch: int, global_batch: int, rank: int = 0, world_size: int = 1) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.global_batch = global_batch
+        self.rank = rank
+        self.local_batch = global_batch // world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; Lightning calls this, also when it resumes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Samples of this rank per epoch."""
+        return self.steps_per_epoch * self.local_batch
+
+    def __iter__(self) -> Iterator[int]:
+        """Sample numbers, ``local_batch`` of them for each step."""
+        first_step = self.epoch * self.steps_per_epoch
+        for step in range(first_step, first_step + self.steps_per_epoch):
+            start = step * self.global_batch + self.rank * self.local_batch
+            yield from range(start, start + self.local_batch)

@@ -1,0 +1,57 @@
+"""The whole path on synthetic songs: ``hourglass-sep demo [key=value ...]`` trains, scores and separates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from hourglass_sep import audio, train
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.data.synthetic import synthesize_song
+from hourglass_sep.figures import picture
+from hourglass_sep.hydra_main import hydra_main
+from hourglass_sep.separate import separate_file
+from hourglass_sep.separator import Separator
+
+SONG_SECONDS = 12.0
+SONG_SEED = 2018
+
+
+def run(cfg: DictConfig) -> dict[str, Path]:
+    """Train with a test at the end, then separate a song that the network has not heard and draw its masks.
+
+    Returns:
+        What was made: ``song``, ``stems``, ``picture``, ``scores``, ``checkpoint`` and ``wandb``, where there is one.
+    """
+    cfg.test = True
+    train.run(cfg)
+    folder = Path(cfg.paths.run_dir)
+    separator = Separator.from_checkpoint(train.best_checkpoint(cfg))
+
+    sources = synthesize_song(SONG_SEED, SONG_SECONDS, SAMPLE_RATE_HZ)
+    song = folder / "song.wav"
+    audio.write(song, sources.sum(0, keepdim=True), SAMPLE_RATE_HZ)
+    stems = separate_file(separator, song, folder)
+    drawing = folder / "song.png"
+    seconds = slice(0, 6 * SAMPLE_RATE_HZ)
+    picture(separator, sources.sum(0)[seconds], SAMPLE_RATE_HZ, sources[:, seconds]).savefig(drawing)
+
+    made = {"song": song, "stems": stems[0].parent, "picture": drawing, "scores": folder / "scores.csv"}
+    made["checkpoint"] = train.best_checkpoint(cfg)
+    return made | ({"W&B run": folder / "wandb"} if (folder / "wandb").is_dir() else {})
+
+
+@hydra_main("demo")
+def main(cfg: DictConfig) -> None:
+    """The command."""
+    console = Console(soft_wrap=True)
+    console.print("Training a small network on synthetic songs, then scoring it and separating a song with it.")
+    for what, path in run(cfg).items():
+        console.print(f"{what + ':':<12} {path}")
+    console.print("Next: the README says how to train on MIR-1K and how to read the W&B run.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Entry points that are configured by Hydra: one line for what the user can mend, exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from hourglass_sep.errors import UserError
+from hourglass_sep.paths import CONFIG_DIR
+
+
+def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a command of ``task(cfg)``: `hydra.main` with this package's configs and this package's manners.
+
+    Args:
+        config_name: the primary config, ``train`` or ``evaluate``.
+    """
+
+    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def job(cfg: DictConfig) -> None:
+            # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
+            try:
+                task(cfg)
+            except (HydraException, OmegaConfBaseException, UserError, ValueError) as error:
+                _end(error)
+
+        @functools.wraps(task)
+        def main() -> None:
+            # Hydra would print several lines and end with 1; with this variable it raises instead.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
+            try:
+                run()
+            except (HydraException, OmegaConfBaseException, OSError) as error:
+                _end(error)
+
+        return main
+
+    return decorate
+
+
+def _end(error: BaseException) -> None:
+    """Print the error's own line and exit with 2; a ValueError that no config caused is a fault of ours."""
+    cause = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(error, ValueError) and not isinstance(error, (UserError, OmegaConfBaseException)):
+        raise error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    print(f"error: {' '.join(lines[:3])}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -1,0 +1,99 @@
+"""From a composed config to objects."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import Logger
+
+from hourglass_sep.errors import UserError
+from hourglass_sep.separator import Separator
+from hourglass_sep.system import SeparationSystem
+
+
+def build_separator(cfg: DictConfig) -> Separator:
+    """The separator of a training config, weights as initialised."""
+    return Separator(
+        instantiate(cfg.model), instantiate(cfg.spectrogram), refine=instantiate(cfg.refine), **cfg.inference
+    )
+
+
+def build_system(cfg: DictConfig) -> SeparationSystem:
+    """The LightningModule of a training config."""
+    return SeparationSystem(
+        build_separator(cfg),
+        instantiate(cfg.loss),
+        instantiate(cfg.optimizer),
+        instantiate(cfg.scheduler),
+    )
+
+
+def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
+    """All callbacks of the group, and progress bars where somebody can see them."""
+    callbacks = [instantiate(node) for node in (cfg or {}).values()]
+    return callbacks + [RichProgressBar()] * sys.stdout.isatty()
+
+
+def build_loggers(cfg: DictConfig | None) -> list[Logger]:
+    """All loggers of the group."""
+    return [instantiate(node) for node in (cfg or {}).values()]
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+    """The trainer; a run that is shorter than the logging interval logs every step.
+
+    Raises:
+        UserError: there are not as many GPUs as were asked for.
+    """
+    check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    settings: dict[str, Any] = {}
+    if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
+        settings["log_every_n_steps"] = 1
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
+        **settings,
+    )
+
+
+def count_devices(devices: int | str | list[int]) -> int:
+    """How many devices ``trainer.devices`` asks for; 1 where Lightning decides ("auto").
+
+    Raises:
+        UserError: not a number, a list of numbers or "auto".
+    """
+    if isinstance(devices, str) and devices.lstrip("-").isdigit():
+        devices = int(devices)
+    if isinstance(devices, int) and not isinstance(devices, bool):
+        if devices == -1:
+            return max(torch.cuda.device_count(), 1)
+        if devices >= 1:
+            return devices
+    elif devices == "auto":
+        return 1
+    elif not isinstance(devices, (str, bool)) and len(devices):
+        return len(devices)
+    raise UserError(f"trainer.devices={devices} is not allowed: give a number from 1 on, a list of them or auto")
+
+
+def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
+    """Compare the GPUs asked for with those there are.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    wanted, found = count_devices(devices), torch.cuda.device_count()
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and found > 0)
+    if on_gpu and wanted > found:
+        raise UserError(
+            f"{wanted} GPU(s) asked for, {found} found: set trainer.devices=N to at most {found}, "
+            f"or trainer.accelerator=cpu trainer.devices={wanted} to train on the CPU"
+        )

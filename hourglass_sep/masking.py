@@ -1,0 +1,63 @@
+"""Masks: from network output to spectra, and the oracle masks that bound what any masking can reach."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MASK_RULES = ("raw", "sum_to_one")
+
+_EPS = 1e-8
+
+
+def share(masks: Tensor, rule: str, dim: int = -3) -> Tensor:
+    """Turn non-negative masks into the ones that are applied.
+
+    Args:
+        masks: (..., S, F, T), non-negative.
+        rule: ``raw`` leaves them as they are (Park 2018); ``sum_to_one`` divides by their sum over the sources,
+            so that the stems add up to the mixture, in equal parts where all masks are zero.
+        dim: the axis S.
+
+    Returns:
+        The masks, same shape.
+    """
+    if rule == "raw":
+        return masks
+    total = masks.sum(dim, keepdim=True)
+    return torch.where(total > _EPS, masks / total.clamp_min(_EPS), 1 / masks.shape[dim])
+
+
+def apply_masks(masks: Tensor, spectrum: Tensor) -> Tensor:
+    """One spectrum per source, with the mixture's phase.
+
+    Args:
+        masks: (B, S, F, T), the same for all channels.
+        spectrum: (B, C, F, T) complex.
+
+    Returns:
+        (B, S, C, F, T) complex.
+    """
+    return masks.unsqueeze(2) * spectrum.unsqueeze(1)
+
+
+def ideal_ratio_mask(spectra: Tensor) -> Tensor:
+    """Oracle: each source's share of the summed magnitudes; (..., S, F, T) complex to real, sums to one."""
+    return share(spectra.abs(), "sum_to_one")
+
+
+def ideal_binary_mask(spectra: Tensor) -> Tensor:
+    """Oracle: 1 for the loudest source of every cell, 0 for the others; (..., S, F, T) complex to real."""
+    loudest = spectra.abs().argmax(dim=-3, keepdim=True)
+    return torch.zeros(spectra.shape, device=spectra.device).scatter_(-3, loudest, 1.0)
+
+
+def phase_sensitive_mask(spectra: Tensor) -> Tensor:
+    """Oracle: the part of each source in phase with their sum, within [0, 1] (Erdogan et al., ICASSP 2015).
+
+    Args:
+        spectra: (..., S, F, T) complex; the mixture is their sum.
+    """
+    mixture = spectra.sum(dim=-3, keepdim=True)
+    ratio = (spectra * mixture.conj()).real / mixture.abs().square().clamp_min(_EPS**2)
+    return ratio.clamp(0, 1)

@@ -1,0 +1,100 @@
+"""The LightningModule: training steps, validation scores, optimiser. It opens no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from hourglass_sep.data.datamodule import ClipBatch
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.scoring import Row, merge_rows, score_clip, summarise
+from hourglass_sep.separator import Separator
+from hourglass_sep.weights import KEY, describe
+
+ESTIMATE = "model"
+"""The model's name among the systems that are scored."""
+
+
+class SeparationSystem(pl.LightningModule):
+    """Trains a separator's bare network, validates the separator as a whole.
+
+    Args:
+        separator: holds the network; its settings are those that validation scores and checkpoints carry.
+        loss: masks (K, B, S, F, T), mixture (B, 1, F, T), targets (B, S, F, T) to losses (K, S).
+        optimizer: parameters to an optimiser.
+        scheduler: the optimiser to a schedule that counts steps.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+    ) -> None:
+        super().__init__()
+        self.separator = separator
+        self.loss = loss
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.validation_rows: list[Row] = []
+        """The rows of the last validation, all ranks together."""
+
+    def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Separate (B, C, N) into (B, S, C, N)."""
+        return self.separator(waveform, sample_rate_hz)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss summed over stacks and sources (Park 2018, section 3.3)."""
+        masks = self.separator.network(batch["mixture"])
+        per_stack = self.loss(masks, batch["mixture"], batch["targets"]).sum(-1)  # (K,)
+        loss = per_stack.sum()
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/loss_stack{k}": value for k, value in enumerate(per_stack)})
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation's rows."""
+        self.validation_rows = []
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Separate and score one clip, as evaluation does."""
+        mixture = batch.sources.sum(0)
+        estimate = self.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
+        self.validation_rows += score_clip(batch.name, batch.sources.cpu(), {ESTIMATE: estimate.cpu()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather the rows of all ranks and log the global scores."""
+        self.validation_rows = merge_rows(self._gather(self.validation_rows))
+        summary = summarise(self.validation_rows).get(ESTIMATE, {})
+        metrics = {
+            f"val/{metric}_{source}": float("nan") if scores[metric] is None else scores[metric]
+            for source, scores in summary.items()
+            for metric in ("gnsdr", "gsir", "gsar")
+        }
+        gnsdr = [metrics[f"val/gnsdr_{source}"] for source in summary]
+        self.log_dict(metrics)
+        self.log("val/gnsdr", sum(gnsdr) / max(len(gnsdr), 1), prog_bar=True)
+
+    def _gather(self, rows: list[Row]) -> list[list[Row]]:
+        if self.trainer.world_size == 1:
+            return [rows]
+        parts: list[list[Row]] = [[] for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather_object(parts, rows)
+        return parts
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and a schedule that counts optimiser steps."""
+        optimizer = self._optimizer(self.separator.network.parameters())
+        schedule = {"scheduler": self._scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down what rebuilds the separator, in plain types."""
+        checkpoint[KEY] = describe(self.separator)

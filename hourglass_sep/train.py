@@ -1,0 +1,118 @@
+"""Train a network: ``python -m hourglass_sep.train [key=value ...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, WandbLogger
+from rich.console import Console
+
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.errors import UserError
+from hourglass_sep.evaluate import evaluate, table, watch, write_results
+from hourglass_sep.hydra_main import hydra_main
+from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system, build_trainer, count_devices
+from hourglass_sep.provenance import provenance
+from hourglass_sep.scoring import Row, summarise
+from hourglass_sep.separator import Separator
+from hourglass_sep.system import ESTIMATE
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Train as the config says; the best checkpoint by validation is `best_checkpoint`.
+
+    Returns:
+        The last value of everything that was logged.
+
+    Raises:
+        UserError: missing data, too few devices, a checkpoint that cannot be resumed.
+    """
+    refuse_parallel_sweep(cfg)
+    if cfg.ckpt_path is not None:
+        Separator.from_checkpoint(cfg.ckpt_path)  # fails in one line, before anything is started
+    if cfg.seed is not None:
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = instantiate(cfg.data)
+    datamodule.check()
+    system = build_system(cfg)
+    loggers: Sequence[Logger] = []
+    status = "failed"
+    try:
+        loggers = build_loggers(cfg.logger)
+        trainer = build_trainer(cfg, build_callbacks(cfg.callbacks), loggers)
+        facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
+        for logger in loggers:
+            logger.log_hyperparams(facts)
+        trainer.fit(system, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if cfg.test and trainer.is_global_zero:
+            clips = datamodule.clips().test
+            best = Separator.from_checkpoint(best_checkpoint(cfg), refine=instantiate(cfg.refine))
+            rows = [row for clip in watch(clips, "testing") for row in evaluate(best, [clip])]
+            write_results(Path(cfg.paths.run_dir), rows, facts | {"part": "test"})
+            metrics |= _as_metrics(rows)
+            for logger in loggers:
+                logger.log_metrics(_as_metrics(rows), step=trainer.global_step)
+            Console().print(table(rows))
+        status = "success"
+    finally:
+        # Without this the next job of a sweep would go on in the same W&B run.
+        for logger in loggers:
+            logger.finalize(status)
+            if isinstance(logger, WandbLogger) and logger._experiment is not None:
+                logger.experiment.finish(exit_code=0 if status == "success" else 1)
+    return metrics
+
+
+def _as_metrics(rows: Sequence[Row]) -> dict[str, float]:
+    scores = summarise(rows)[ESTIMATE]
+    return {
+        f"test/{metric}_{source}": scores[source][metric] or float("nan")
+        for source in SOURCES
+        for metric in ("gnsdr", "gsir", "gsar")
+    }
+
+
+def best_checkpoint(cfg: DictConfig) -> Path:
+    """The checkpoint with the best validation score; the last one where nothing was validated."""
+    folder = Path(cfg.paths.checkpoint_dir)
+    best = folder / "best.ckpt"
+    return best if best.exists() else folder / "last.ckpt"
+
+
+def refuse_parallel_sweep(cfg: DictConfig) -> None:
+    """Raise for a multirun on several devices: each further process would start the whole sweep again.
+
+    Raises:
+        UserError: always in that case.
+    """
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and count_devices(cfg.trainer.devices) > 1:
+        raise UserError(
+            f"--multirun with trainer.devices={cfg.trainer.devices} is not possible: sweep with trainer.devices=1, "
+            "or start one run after the other without --multirun"
+        )
+
+
+@hydra_main("train")
+def main(cfg: DictConfig) -> None:
+    """The command."""
+    metrics = run(cfg)
+    if pl.utilities.rank_zero_only.rank:
+        return
+    console = Console(soft_wrap=True)
+    for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
+        if name in metrics:
+            console.print(f"{name} {metrics[name]:.2f} dB")
+    console.print(f"checkpoint: {best_checkpoint(cfg)}")
+    console.print(f"run folder: {cfg.paths.run_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Shipped weights and every way to load or save some: what a Separator needs, and nothing to unpickle.
+
+NAME.safetensors holds the network in half precision; NAME.json, its card, says how to rebuild the separator and where
+the weights come from.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from hourglass_sep.errors import CheckpointError
+from hourglass_sep.hourglass import StackedHourglass
+from hourglass_sep.paths import WEIGHTS_DIR
+from hourglass_sep.separator import Separator
+from hourglass_sep.spectrogram import Spectrogram
+
+FORMAT = "hourglass_sep/1"
+"""Says that a checkpoint is one of ours, and how its description is to be read."""
+
+KEY = "hourglass_sep"
+"""Where a Lightning checkpoint keeps its `describe`."""
+
+
+def describe(separator: Separator) -> dict[str, Any]:
+    """Everything but the weights: network, STFT and settings, in plain types."""
+    assert isinstance(separator.network, StackedHourglass)
+    return {
+        "format": FORMAT,
+        "model": separator.network.config,
+        "audio": separator.spectrogram.config,
+        "inference": separator.settings,
+    }
+
+
+def build(description: dict[str, Any], weights: dict[str, torch.Tensor], **changes: Any) -> Separator:
+    """The separator that `describe` described, with its weights.
+
+    Args:
+        description: see `describe`.
+        weights: the network's state dict.
+        changes: settings to override, and ``refine``.
+    """
+    network = StackedHourglass(**description["model"])
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    settings = description["inference"] | changes
+    return Separator(network, Spectrogram(**description["audio"]), **settings).eval()
+
+
+def load_pretrained(name: str = "default", **changes: Any) -> Separator:
+    """See `Separator.from_pretrained`."""
+    path = WEIGHTS_DIR / f"{name}.safetensors"
+    if not path.exists():
+        names = sorted(p.stem for p in WEIGHTS_DIR.glob("*.safetensors"))
+        raise CheckpointError(f"no weights named {name!r} ship with this package: choose from {names}")
+    return load_checkpoint(path, **changes)
+
+
+def load_checkpoint(path: str | Path, **changes: Any) -> Separator:
+    """See `Separator.from_checkpoint`."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: give a checkpoint file, or a name that ships, 'default'")
+    description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    try:
+        return build(description, weights, **changes)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} does not describe a network of this version ({reason})") from error
+
+
+def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise CheckpointError(f"{path} is a checkpoint of something else: give one that hourglass_sep.train wrote")
+    prefix = "separator.network."
+    weights = {
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
+    }
+    return checkpoint[KEY], weights
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    card = path.with_suffix(".json")
+    if not card.is_file():
+        raise CheckpointError(f"{path} has no card: put {card.name} beside it")
+    try:
+        description = json.loads(card.read_text())
+        weights = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} or its card is damaged: fetch both again") from error
+    if not str(description.get("format", "")).startswith("hourglass_sep/"):
+        raise CheckpointError(f"{card} is the card of something else: fetch both files again")
+    return description, weights
+
+
+def save_weights(separator: Separator, path: str | Path, card: dict[str, Any]) -> None:
+    """Write NAME.safetensors in half precision and its card NAME.json.
+
+    Args:
+        separator: whose network and settings to keep.
+        path: NAME.safetensors.
+        card: where the weights come from: data, recipe, steps, commit, scores.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in separator.network.state_dict().items()}
+    safetensors.torch.save_file(weights, path)
+    path.with_suffix(".json").write_text(json.dumps(describe(separator) | card, indent=2) + "\n")
