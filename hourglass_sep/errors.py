@@ -18,3 +18,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """Weights that are missing, damaged or of another program."""
+
+
+class SettingError(UserError, ValueError):
+    """A constructor's argument, or the config key behind it, that is out of range."""

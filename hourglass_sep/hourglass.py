@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from hourglass_sep.errors import SettingError
+
 
 def conv(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
     """Convolution that keeps F and T, then ReLU; no batch norm anywhere (Park 2018, section 3.1)."""
@@ -75,9 +77,9 @@ class StackedHourglass(nn.Module):
         sizes = {"stacks": stacks, "channels": channels, "depth": depth, "sources": sources, "fold": fold}
         for name, value in sizes.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"model.{name}={value!r} is not allowed: give a whole number from 1 on")
+                raise SettingError(f"model.{name}={value!r} is not allowed: give a whole number from 1 on")
         if channels % 4:
-            raise ValueError(f"model.channels={channels} is not allowed: give a multiple of 4")
+            raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
         self.config = sizes
         """What rebuilds this network: plain numbers, kept in checkpoints."""
         self.fold = fold

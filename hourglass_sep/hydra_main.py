@@ -29,7 +29,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
             # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
             try:
                 task(cfg)
-            except (HydraException, OmegaConfBaseException, UserError, ValueError) as error:
+            except (HydraException, OmegaConfBaseException, UserError) as error:
                 _end(error)
 
         @functools.wraps(task)
@@ -39,7 +39,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
             run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
             try:
                 run()
-            except (HydraException, OmegaConfBaseException, OSError) as error:
+            except (HydraException, OmegaConfBaseException) as error:
                 _end(error)
 
         return main
@@ -47,12 +47,12 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
     return decorate
 
 
-def _end(error: BaseException) -> None:
-    """Print the error's own line and exit with 2; a ValueError that no config caused is a fault of ours."""
-    cause = error
+def _end(error: Exception) -> None:
+    """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
+    cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    if isinstance(error, ValueError) and not isinstance(error, (UserError, OmegaConfBaseException)):
+    if not isinstance(cause, (UserError, HydraException, OmegaConfBaseException)):
         raise error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     print(f"error: {' '.join(lines[:3])}", file=sys.stderr)

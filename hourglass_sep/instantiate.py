@@ -18,7 +18,11 @@ from hourglass_sep.system import SeparationSystem
 
 
 def build_separator(cfg: DictConfig) -> Separator:
-    """The separator of a training config, weights as initialised."""
+    """The separator of a training config, weights as initialised.
+
+    Raises:
+        UserError: an inference setting that does not exist.
+    """
     return Separator(
         instantiate(cfg.model), instantiate(cfg.spectrogram), refine=instantiate(cfg.refine), **cfg.inference
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import wandb
@@ -42,5 +43,5 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
 def _run_id(path: Path) -> str:
     """The id in the file, a new one if there is none."""
     if not path.exists():
-        path.write_text(wandb.util.generate_id() + "\n")
+        path.write_text(secrets.token_hex(4) + "\n")
     return path.read_text().strip()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
 from hourglass_sep.constants import SOURCES
+from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import MASK_RULES, apply_masks, share
 from hourglass_sep.refine import NoRefinement
 from hourglass_sep.scaling import SCALES, input_scale
@@ -62,11 +63,11 @@ class Separator(nn.Module):
             ("high_band", high_band, HIGH_BANDS),
         ):
             if value not in allowed:
-                raise ValueError(f"inference.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
+                raise SettingError(f"inference.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
         if context_frames < 0 or batch_windows < 1:
-            raise ValueError(f"{context_frames=} or {batch_windows=} is not allowed: from 0 and from 1 on")
+            raise SettingError(f"{context_frames=} or {batch_windows=} is not allowed: from 0 and from 1 on")
         if window_frames is not None and window_frames <= 2 * context_frames:
-            raise ValueError(
+            raise SettingError(
                 f"inference.window_frames={window_frames} is not allowed: it must exceed twice "
                 f"inference.context_frames={context_frames}"
             )

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio import functional
 
+from hourglass_sep.errors import SettingError
+
 
 class Spectrogram(nn.Module):
     """STFT with a Hann window, in float32 whatever the network's precision.
@@ -30,11 +32,11 @@ class Spectrogram(nn.Module):
         }
         for name, value in sizes.items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"audio.{name}={value!r} is not allowed: give a whole number from 1 on")
+                raise SettingError(f"audio.{name}={value!r} is not allowed: give a whole number from 1 on")
         if n_freq > n_fft // 2 + 1:
-            raise ValueError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")
+            raise SettingError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")
         if hop_length > n_fft // 2:
-            raise ValueError(
+            raise SettingError(
                 f"audio.hop_length={hop_length} is not allowed: at most n_fft / 2 = {n_fft // 2}, or the inverse fails"
             )
         self.config = sizes

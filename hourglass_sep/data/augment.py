@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hourglass_sep.errors import SettingError
+
 
 class NoAugmentation:
     """The clips as they are (the paper's recipe)."""
@@ -30,9 +32,9 @@ class Remix(NoAugmentation):
 
     def __init__(self, probability: float = 0.5, gain_db: float = 5.0) -> None:
         if not 0 <= probability <= 1:
-            raise ValueError(f"augment.probability={probability} is not allowed: give a number from 0 to 1")
+            raise SettingError(f"augment.probability={probability} is not allowed: give a number from 0 to 1")
         if gain_db < 0:
-            raise ValueError(f"augment.gain_db={gain_db} is not allowed: give a number from 0 on")
+            raise SettingError(f"augment.gain_db={gain_db} is not allowed: give a number from 0 on")
         self.probability = probability
         self.gain_db = gain_db
 

@@ -15,8 +15,7 @@ from hourglass_sep import audio
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, RandomPatches
-from hourglass_sep.data.synthetic import write_synthetic_mir1k
-from hourglass_sep.errors import DataError, UserError
+from hourglass_sep.errors import DataError, SettingError, UserError
 from hourglass_sep.spectrogram import Spectrogram
 
 
@@ -86,7 +85,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         super().__init__()
         for name, value in {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"data.{name}={value!r} is not allowed: give a whole number from 1 on")
+                raise SettingError(f"data.{name}={value!r} is not allowed: give a whole number from 1 on")
         self.root = Path(root)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
@@ -197,4 +196,6 @@ class SyntheticDataModule(Mir1kDataModule):
 
     def prepare_data(self) -> None:
         """Write the songs unless they are there; on one process per machine."""
+        from hourglass_sep.data.synthetic import write_synthetic_mir1k
+
         write_synthetic_mir1k(self.root, *self._arguments)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hourglass_sep import audio
 from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import AudioError, DataError
+from hourglass_sep.errors import AudioError, DataError, SettingError
 
 SAMPLE_RATE_HZ = 16000
 
@@ -112,7 +112,7 @@ def split_clips(
         ValueError: an unknown split.
     """
     if split not in SPLITS:
-        raise ValueError(f"data.split={split!r} is not allowed: choose from {', '.join(SPLITS)}")
+        raise SettingError(f"data.split={split!r} is not allowed: choose from {', '.join(SPLITS)}")
     known = [clip for clip in clips if clip.singer in train_singers]
     test = [clip for clip in clips if clip.singer not in train_singers]
     held_out = SPLITS[split](list(train_singers), set(validation_songs))

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation
+from hourglass_sep.errors import SettingError
 from hourglass_sep.scaling import input_scale
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -48,9 +49,9 @@ class RandomPatches(Dataset):
         seed: int = 0,
     ) -> None:
         if not clips:
-            raise ValueError("there are no clips to train on: check data.root and data.train_singers")
+            raise SettingError("there are no clips to train on: check data.root and data.train_singers")
         if target not in TARGETS:
-            raise ValueError(f"data.target={target!r} is not allowed: choose from {', '.join(TARGETS)}")
+            raise SettingError(f"data.target={target!r} is not allowed: choose from {', '.join(TARGETS)}")
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale
