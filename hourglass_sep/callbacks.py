@@ -37,7 +37,7 @@ class Throughput(Callback):
             self._since, self._steps = time.perf_counter(), 0
             return
         self._steps += 1
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             now = time.perf_counter()
             pl_module.log("train/patches_per_second", self._steps * self.batch_size / (now - self._since))
             self._since, self._steps = now, 0
@@ -60,6 +60,7 @@ class Preview(Callback):
     def __init__(self, clips: int = 2) -> None:
         self.clips = clips
         self._rows: list[list[Any]] = []
+        self._pictures: dict[str, np.ndarray] = {}
 
     def on_validation_batch_end(
         self,
@@ -79,8 +80,9 @@ class Preview(Callback):
         sounds = [wandb.Audio(x.cpu().numpy(), SAMPLE_RATE_HZ) for x in (mixture, *estimates, *batch.sources)]
         canvas = FigureCanvasAgg(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
         canvas.draw()
-        image = wandb.Image(np.asarray(canvas.buffer_rgba())[..., :3])
-        self._rows.append([batch.name, *sounds, image])
+        image = np.asarray(canvas.buffer_rgba())[..., :3]
+        self._rows.append([batch.name, *sounds, wandb.Image(image)])
+        self._pictures[batch.name] = image
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the table."""
@@ -89,7 +91,9 @@ class Preview(Callback):
             columns = ["clip", "mixture"]
             columns += [f"{name} {kind}" for kind in ("estimate", "reference") for name in SOURCES]
             logger.log_table("val/preview", columns=[*columns, "spectrograms and masks"], data=self._rows)
-        self._rows = []
+            # Offline, a table's media wait in W&B's own cache; pictures by themselves lie in the run folder.
+            logger.log_image("val/pictures", [*self._pictures.values()], caption=[*self._pictures])
+        self._rows, self._pictures = [], {}
 
     @staticmethod
     def _logger(trainer: pl.Trainer) -> WandbLogger | None:

@@ -50,7 +50,7 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
     top_db = float(spectrograms["mixture"].max())
     seconds = mixture.shape[-1] / sample_rate_hz
     extent = (0.0, seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
-    upper, lower = figure.subfigures(2, 1)
+    upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     for part, images, low_end, high_end, unit in (
         (upper, spectrograms, top_db - _DYNAMIC_RANGE_DB, top_db, "dB"),
         (lower, masks, 0.0, 1.0, "mask"),

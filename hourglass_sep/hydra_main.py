@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -36,6 +37,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
         def main() -> None:
             # Hydra would print several lines and end with 1; with this variable it raises instead.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            sys.argv[1:] = [quote_group_option(argument) for argument in sys.argv[1:]]
             run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
             try:
                 run()
@@ -45,6 +47,12 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
         return main
 
     return decorate
+
+
+def quote_group_option(argument: str) -> str:
+    """``stacks=1,2`` to ``stacks='1','2'``: Hydra refuses whole numbers as names of a group's options."""
+    key, equals, values = argument.partition("=")
+    return key + equals + re.sub(r"\b(\d+)\b(?!')", r"'\1'", values) if key == "stacks" else argument
 
 
 def _end(error: Exception) -> None:

@@ -26,7 +26,7 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
     folder.mkdir(parents=True, exist_ok=True)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
-        name = name or hydra.job.override_dirname
+        name = name or hydra.job.override_dirname.replace("'", "")
         group = group or Path(hydra.sweep.dir).name
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     return WandbLogger(

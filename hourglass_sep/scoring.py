@@ -79,6 +79,15 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float | None
     return summary
 
 
+def as_metrics(rows: Sequence[Row], system: str, prefix: str) -> dict[str, float]:
+    """One system's global scores under the names they are logged by: ``PREFIX/gnsdr_vocals``, NaN for no score."""
+    return {
+        f"{prefix}/g{metric}_{source}": math.nan if scores[f"g{metric}"] is None else float(scores[f"g{metric}"] or 0.0)
+        for source, scores in summarise(rows).get(system, {}).items()
+        for metric in METRICS
+    }
+
+
 def count_unscored(rows: Sequence[Row]) -> int:
     """How many rows are left out of the averages because they have no SDR."""
     return sum(row["sdr"] is None for row in rows)

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.scoring import Row, merge_rows, score_clip, summarise
+from hourglass_sep.scoring import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import KEY, describe
 
@@ -72,13 +72,8 @@ class SeparationSystem(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Gather the rows of all ranks and log the global scores."""
         self.validation_rows = merge_rows(self._gather(self.validation_rows))
-        summary = summarise(self.validation_rows).get(ESTIMATE, {})
-        metrics = {
-            f"val/{metric}_{source}": float("nan") if scores[metric] is None else scores[metric]
-            for source, scores in summary.items()
-            for metric in ("gnsdr", "gsir", "gsar")
-        }
-        gnsdr = [metrics[f"val/gnsdr_{source}"] for source in summary]
+        metrics = as_metrics(self.validation_rows, ESTIMATE, "val")
+        gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr")]
         self.log_dict(metrics)
         self.log("val/gnsdr", sum(gnsdr) / max(len(gnsdr), 1), prog_bar=True)
 

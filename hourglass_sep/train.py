@@ -11,15 +11,15 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate, table, watch, write_results
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system, build_trainer, count_devices
 from hourglass_sep.provenance import provenance
-from hourglass_sep.scoring import Row, summarise
+from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import ESTIMATE
 
@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     if cfg.seed is not None:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = instantiate(cfg.data)
-    datamodule.check()
+    datamodule.check(count_devices(cfg.trainer.devices))
     system = build_system(cfg)
     loggers: Sequence[Logger] = []
     status = "failed"
@@ -56,9 +56,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
             best = Separator.from_checkpoint(best_checkpoint(cfg), refine=instantiate(cfg.refine))
             rows = [row for clip in watch(clips, "testing") for row in evaluate(best, [clip])]
             write_results(Path(cfg.paths.run_dir), rows, facts | {"part": "test"})
-            metrics |= _as_metrics(rows)
+            scores = as_metrics(rows, ESTIMATE, "test")
+            metrics |= scores
             for logger in loggers:
-                logger.log_metrics(_as_metrics(rows), step=trainer.global_step)
+                logger.log_metrics(scores, step=trainer.global_step)
             Console().print(table(rows))
         status = "success"
     finally:
@@ -68,15 +69,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
             if isinstance(logger, WandbLogger) and logger._experiment is not None:
                 logger.experiment.finish(exit_code=0 if status == "success" else 1)
     return metrics
-
-
-def _as_metrics(rows: Sequence[Row]) -> dict[str, float]:
-    scores = summarise(rows)[ESTIMATE]
-    return {
-        f"test/{metric}_{source}": scores[source][metric] or float("nan")
-        for source in SOURCES
-        for metric in ("gnsdr", "gsir", "gsar")
-    }
 
 
 def best_checkpoint(cfg: DictConfig) -> Path:
@@ -104,7 +96,7 @@ def refuse_parallel_sweep(cfg: DictConfig) -> None:
 def main(cfg: DictConfig) -> None:
     """The command."""
     metrics = run(cfg)
-    if pl.utilities.rank_zero_only.rank:
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
         return
     console = Console(soft_wrap=True)
     for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):

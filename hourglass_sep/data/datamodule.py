@@ -101,12 +101,21 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.seed = seed
         self._patches: RandomPatches | None = None
 
-    def check(self) -> None:
-        """Find out early, before any process is started, whether there is something to train on.
+    def check(self, devices: int = 1) -> None:
+        """Find out early, before any process is started, whether these devices can train on what there is.
+
+        Args:
+            devices: how many there will be.
 
         Raises:
-            DataError: there is not.
+            UserError: the batch does not divide by them.
+            DataError: there are no clips.
         """
+        if self.batch_size % devices:
+            raise UserError(
+                f"data.batch_size={self.batch_size} is the batch of all devices together and does not divide by "
+                f"{devices} of them: give a multiple of {devices}"
+            )
         if not self.clips().train:
             raise DataError(f"no clip of {', '.join(self.train_singers)} in {self.root}: set data.train_singers")
 
@@ -141,13 +150,8 @@ class Mir1kDataModule(pl.LightningDataModule):
         Raises:
             UserError: it does not divide.
         """
-        rank = self.trainer.global_rank if self.trainer else 0
-        world_size = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world_size:
-            raise UserError(
-                f"data.batch_size={self.batch_size} is the batch of all devices together and does not divide by "
-                f"{world_size} of them: give a multiple of {world_size}"
-            )
+        rank, world_size = self._place()
+        self.check(world_size)
         sampler = GlobalSampler(self.steps_per_epoch, self.batch_size, rank, world_size)
         return DataLoader(
             self.patches(),
@@ -163,8 +167,12 @@ class Mir1kDataModule(pl.LightningDataModule):
         clips = self.clips().validation
         if not clips:
             return []
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world_size = self._place()
         return DataLoader(Clips(clips[rank::world_size]), batch_size=None)
+
+    def _place(self) -> tuple[int, int]:
+        """This process's rank and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class SyntheticDataModule(Mir1kDataModule):
@@ -191,11 +199,13 @@ class SyntheticDataModule(Mir1kDataModule):
         super().__init__(root, **settings)  # type: ignore[arg-type]
         self._arguments = dict(songs), clips_per_song, (seconds[0], seconds[1]), data_seed
 
-    def check(self) -> None:
-        """There will be something: it is made."""
+    def check(self, devices: int = 1) -> None:
+        """As for real clips, which are made first."""
+        self.prepare_data()
+        super().check(devices)
 
     def prepare_data(self) -> None:
-        """Write the songs unless they are there; on one process per machine."""
+        """Write the songs unless they are there; Lightning calls this on one process per machine."""
         from hourglass_sep.data.synthetic import write_synthetic_mir1k
 
         write_synthetic_mir1k(self.root, *self._arguments)

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from hourglass_sep.hourglass import StackedHourglass
+from hourglass_sep.hydra_main import quote_group_option
+from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system
+from hourglass_sep.paths import CONFIG_DIR
+
+REPO = Path(__file__).resolve().parent.parent
+GROUPS = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONS = [
+    quote_group_option(f"{group}={path.stem}")
+    for group in GROUPS
+    if group not in ("experiment", "hparams_search")
+    for path in sorted((CONFIG_DIR / group).glob("*.yaml"))
+]
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+
+
+def composed(name: str, *overrides: str, run_dir: Path = Path("nowhere")) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose(name, overrides=[*overrides, f"paths.run_dir={run_dir}"])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_group_option_composes_and_resolves(option: str) -> None:
+    OmegaConf.to_container(composed("train", option), resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds_its_objects(experiment: str, tmp_path: Path) -> None:
+    cfg = composed("train", f"experiment={experiment}", "logger=csv", "model.channels=4", run_dir=tmp_path)
+    system = build_system(cfg)
+    optimizers = system.configure_optimizers()
+    assert optimizers["optimizer"].param_groups[0]["lr"] > 0
+    assert build_callbacks(cfg.callbacks)
+    assert build_loggers(cfg.logger)
+    assert instantiate(cfg.data).scale == system.separator.scale
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIG_DIR / "hparams_search").glob("*.yaml"))])
+def test_every_search_composes(name: str) -> None:
+    composed("train", f"hparams_search={name}")
+
+
+def test_evaluate_and_demo_compose() -> None:
+    for name in ("evaluate", "demo"):
+        OmegaConf.to_container(composed(name), resolve=True, throw_on_missing=True)
+
+
+def test_stacks_group_and_model_key_are_the_same_setting() -> None:
+    for override in ("stacks=2", "model.stacks=2"):
+        assert composed("train", quote_group_option(override)).model.stacks == 2
+    assert composed("train", "stacks='1'", "model.stacks=4").model.stacks == 4
+    assert composed("train").model.stacks == 4
+
+
+def test_paper_experiment_is_the_papers_recipe() -> None:
+    cfg = composed("train", "experiment=paper_mir1k")
+    network = dict(cfg.model)
+    del network["_target_"]
+    assert (network["stacks"], network["channels"], network["depth"], network["fold"]) == (4, 256, 4, 1)
+    assert (cfg.inference.scale, cfg.inference.masks, cfg.inference.context_frames) == ("clip", "raw", 16)
+    assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_steps) == (1e-4, 4, 15000)
+    assert (list(cfg.scheduler.milestones), cfg.scheduler.gamma) == ([12000], 0.2)
+    assert cfg.data.split == "all"
+    assert cfg.augment._target_.endswith("NoAugmentation")
+    assert cfg.loss._target_.endswith("masked_l1")
+
+
+def test_audio_numbers_are_written_in_one_place_only() -> None:
+    numbers = {"sample_rate_hz": 8000, "n_fft": 1024, "hop_length": 256, "n_freq": 512}
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        if path.parent.name == "audio":
+            assert numbers.items() <= yaml.safe_load(path.read_text()).items()
+            continue
+        text = [line.split("#")[0] for line in path.read_text().splitlines()]
+        assert not [line for line in text if any(line.strip() == f"{k}: {v}" for k, v in numbers.items())], path
+
+
+def test_configs_hold_no_absolute_path() -> None:
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        assert not [line for line in path.read_text().splitlines() if ": /" in line.replace("override /", "")], path
+
+
+def test_every_target_in_the_configs_is_ours_or_a_librarys() -> None:
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        for line in path.read_text().splitlines():
+            if "_target_:" in line:
+                assert line.split(":")[1].strip().split(".")[0] in ("hourglass_sep", "torch", "pytorch_lightning")
+
+
+def test_wandb_sweep_file_overrides_keys_that_exist() -> None:
+    sweep = yaml.safe_load((REPO / "experiments" / "wandb_sweep.yaml").read_text())
+    assert "${args_no_hyphens}" in sweep["command"]
+    fixed = [part for part in sweep["command"] if "=" in part]
+    chosen = [
+        f"{key}={values['values'][0] if 'values' in values else values['min']}"
+        for key, values in sweep["parameters"].items()
+    ]
+    cfg = composed("train", *fixed, *chosen)
+    assert isinstance(instantiate(cfg.model), StackedHourglass)
+
+
+def test_quoting_touches_the_stacks_group_only() -> None:
+    assert quote_group_option("stacks=1,2") == "stacks='1','2'"
+    assert quote_group_option("stacks='1','2'") == "stacks='1','2'"
+    for argument in ("model.stacks=1,2", "-m", "seed=3", "data.root=/x/stacks=1"):
+        assert quote_group_option(argument) == argument

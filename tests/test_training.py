@@ -1,0 +1,157 @@
+import csv
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+from wandb_files import OfflineRun
+
+from hourglass_sep import train
+from hourglass_sep.errors import CheckpointError, UserError
+from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.scoring import MIXTURE
+from hourglass_sep.separator import Separator
+
+TINY = (
+    "model=compact",
+    "model.channels=4",
+    "model.depth=1",
+    "optimizer=adamw",
+    "trainer=cpu",
+    "data.steps_per_epoch=2",
+    "trainer.max_steps=2",
+)
+
+
+def config(root: Path, run_dir: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("train", [*TINY, f"data.root={root}", f"paths.run_dir={run_dir}", "logger=csv", *overrides])
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def logged(run_dir: Path, key: str) -> list[float]:
+    return [float(row[key]) for row in rows(run_dir) if row.get(key)]
+
+
+def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir1k: Path, tmp_path: Path) -> None:
+    metrics = train.run(config(tiny_mir1k, tmp_path))
+    assert len(logged(tmp_path, "train/loss")) == 2
+    for loss, *stacks in zip(
+        *(logged(tmp_path, f"train/{k}") for k in ("loss", "loss_stack0", "loss_stack1")), strict=True
+    ):
+        assert loss == pytest.approx(sum(stacks), rel=1e-5)
+    for source in ("vocals", "accompaniment"):
+        for score in ("gnsdr", "gsir", "gsar"):
+            assert f"val/{score}_{source}" in metrics
+    assert logged(tmp_path, "train/patches_per_second")
+    for name in ("best", "last"):
+        path = tmp_path / "checkpoints" / f"{name}.ckpt"
+        torch.load(path, weights_only=True)
+        assert Separator.from_checkpoint(path).network.config["channels"] == 4
+
+
+def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:
+    train.run(
+        config(
+            tiny_mir1k,
+            tmp_path,
+            "trainer.max_steps=40",
+            "data.steps_per_epoch=40",
+            "optimizer.lr=0.01",
+            "trainer.log_every_n_steps=1",
+            "data.split=all",
+        )
+    )
+    losses = logged(tmp_path, "train/loss")
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tiny_mir1k: Path, tmp_path: Path) -> None:
+    whole = config(tiny_mir1k, tmp_path / "whole", "trainer.max_steps=4", "augment=remix", "callbacks=ema")
+    train.run(whole)
+    half = config(tiny_mir1k, tmp_path / "half", "augment=remix", "callbacks=ema")
+    train.run(half)
+    last = f"ckpt_path={tmp_path / 'half' / 'checkpoints' / 'last.ckpt'}"
+    train.run(config(tiny_mir1k, tmp_path / "rest", "trainer.max_steps=4", "augment=remix", "callbacks=ema", last))
+    ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 4
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), name
+
+
+def test_training_reads_no_test_clip_unless_asked(tiny_mir1k: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "Wavfile").mkdir(parents=True)
+    for path in (tiny_mir1k / "Wavfile").iterdir():
+        is_train = path.name.split("_")[0] in ("abjones", "amy")
+        (root / "Wavfile" / path.name).write_bytes(path.read_bytes() if is_train else b"no audio")
+    train.run(config(root, tmp_path / "untested"))
+    with pytest.raises(UserError, match="cannot be read as audio"):
+        train.run(config(root, tmp_path / "tested", "test=true"))
+
+
+def test_a_test_at_the_end_scores_the_test_singers_only(tiny_mir1k: Path, tmp_path: Path) -> None:
+    metrics = train.run(config(tiny_mir1k, tmp_path, "test=true"))
+    assert {"test/gnsdr_vocals", "test/gnsdr_accompaniment"} <= metrics.keys()
+    with (tmp_path / "scores.csv").open() as file:
+        scored = list(csv.DictReader(file))
+    assert {row["clip"].split("_")[0] for row in scored} == {"Ani", "bug"}
+    assert {row["system"] for row in scored} == {MIXTURE, "model", "ideal ratio mask"}
+
+
+def test_all_175_clips_train_without_validation_when_the_split_is_all(tiny_mir1k: Path, tmp_path: Path) -> None:
+    metrics = train.run(config(tiny_mir1k, tmp_path, "data.split=all"))
+    assert not [name for name in metrics if name.startswith("val/")]
+    assert train.best_checkpoint(config(tiny_mir1k, tmp_path)).name == "last.ckpt"
+
+
+def test_wandb_run_has_metrics_config_and_versions_and_is_finished(tiny_mir1k: Path, tmp_path: Path) -> None:
+    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    run = OfflineRun(tmp_path)
+    assert run.exit_code == 0
+    assert run.name == tmp_path.name
+    for key in ("train/loss", "train/loss_stack1", "val/gnsdr_vocals", "lr-AdamW", "train/patches_per_second"):
+        assert run.values(key), key
+    assert run.config["config"]["model"]["channels"] == 4
+    assert run.config["versions"]["torch"] == torch.__version__
+    assert {"commit", "hardware"} <= run.config.keys()
+    (table,) = run.values("val/preview")
+    assert (table["nrows"], table["ncols"]) == (2, 7)
+    assert [*run.folder.glob("files/media/images/val/pictures*.png")]
+
+
+class Failure(pl.Callback):
+    def on_train_batch_end(self, *_: object) -> None:
+        raise RuntimeError("power cut")
+
+
+def test_wandb_run_is_finished_as_failed_when_training_raises(tiny_mir1k: Path, tmp_path: Path) -> None:
+    cfg = config(tiny_mir1k, tmp_path, "logger=wandb")
+    with open_dict(cfg):
+        cfg.callbacks.failure = {"_target_": f"{__name__}.Failure"}
+    with pytest.raises(RuntimeError, match="power cut"):
+        train.run(cfg)
+    assert OfflineRun(tmp_path).exit_code == 1
+
+
+def test_bad_requests_are_refused_before_anything_is_written(tiny_mir1k: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    for message, overrides in {
+        "no MIR-1K clips": [f"data.root={tmp_path}"],
+        "does not exist": ["ckpt_path=nowhere.ckpt"],
+        "trainer.accelerator=cpu": ["trainer.accelerator=gpu", "trainer.devices=8"],
+        "trainer.devices": ["trainer.devices=0"],
+    }.items():
+        with pytest.raises(UserError, match=message):
+            train.run(config(tiny_mir1k, run_dir, *overrides))
+    junk = tmp_path / "junk.ckpt"
+    torch.save({"state_dict": {}}, junk)
+    with pytest.raises(CheckpointError, match="something else"):
+        train.run(config(tiny_mir1k, run_dir, f"ckpt_path={junk}"))
+    assert not (run_dir / "checkpoints").exists()

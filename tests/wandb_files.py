@@ -1,0 +1,64 @@
+"""Reads offline W&B runs: a 7-byte header, then LevelDB log records of `wandb.proto` Record messages."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto import wandb_internal_pb2 as proto
+
+_BLOCK, _HEADER = 32768, 7
+
+
+def records(path: Path) -> Iterator[Any]:
+    data, position, message = path.read_bytes(), 7, b""
+    while position + _HEADER <= len(data):
+        left_in_block = _BLOCK - position % _BLOCK
+        if left_in_block < _HEADER:
+            position += left_in_block
+            continue
+        length, kind = struct.unpack_from("<HB", data, position + 4)
+        message += data[position + _HEADER : position + _HEADER + length]
+        position += _HEADER + length
+        if kind in (1, 4):  # a full record, or the last part of one
+            record = proto.Record()
+            record.ParseFromString(message)
+            yield record
+            message = b""
+
+
+class OfflineRun:
+    """What a run folder's ``wandb`` directory says about its one run."""
+
+    def __init__(self, run_dir: Path) -> None:
+        (path,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+        self.folder = path.parent
+        self.history: list[dict[str, Any]] = []
+        self.config: dict[str, Any] = {}
+        self.name = self.group = self.run_id = ""
+        self.exit_code: int | None = None
+        for record in records(path):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                self.name, self.group = record.run.display_name, record.run.run_group
+                self.run_id = record.run.run_id
+                self._update(record.run.config.update)
+            elif kind == "config":
+                self._update(record.config.update)
+            elif kind == "history":
+                items = record.history.item
+                self.history.append(
+                    {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+                )
+            elif kind == "exit":
+                self.exit_code = record.exit.exit_code
+
+    def _update(self, items: Any) -> None:
+        for item in items:
+            self.config[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+
+    def values(self, key: str) -> list[Any]:
+        return [row[key] for row in self.history if key in row]
