@@ -50,12 +50,7 @@ def build_loggers(cfg: DictConfig | None) -> list[Logger]:
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """The trainer; a run that is shorter than the logging interval logs every step.
-
-    Raises:
-        UserError: there are not as many GPUs as were asked for.
-    """
-    check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    """The trainer; a run that is shorter than the logging interval logs every step."""
     settings: dict[str, Any] = {}
     if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
         settings["log_every_n_steps"] = 1

@@ -17,7 +17,14 @@ from rich.console import Console
 from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate, table, watch, write_results
 from hourglass_sep.hydra_main import hydra_main
-from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system, build_trainer, count_devices
+from hourglass_sep.instantiate import (
+    build_callbacks,
+    build_loggers,
+    build_system,
+    build_trainer,
+    check_devices,
+    count_devices,
+)
 from hourglass_sep.provenance import provenance
 from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
@@ -34,6 +41,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         UserError: missing data, too few devices, a checkpoint that cannot be resumed.
     """
     refuse_parallel_sweep(cfg)
+    check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     if cfg.ckpt_path is not None:
         Separator.from_checkpoint(cfg.ckpt_path)  # fails in one line, before anything is started
     if cfg.seed is not None:

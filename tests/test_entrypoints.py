@@ -91,8 +91,8 @@ def test_train_evaluate_and_separate_work_one_after_the_other(tiny_mir1k: Path, 
 
 @pytest.mark.slow
 def test_a_multirun_gives_each_job_its_own_wandb_run_in_one_group(tiny_mir1k: Path, tmp_path: Path) -> None:
-    sweep = ("-m", "stacks=1,2", "hydra.sweep.dir=sweep", f"data.root={tiny_mir1k}", "logger=both")
-    succeed("hourglass_sep.train", *TINY, *sweep, cwd=tmp_path)
+    sweep = ("stacks=1,2", "hydra.sweep.dir=sweep", f"data.root={tiny_mir1k}", "logger=both")
+    succeed("hourglass_sep.train", "-m", *TINY, *sweep, cwd=tmp_path)
     runs = [OfflineRun(tmp_path / "sweep" / job) for job in ("0", "1")]
     assert runs[0].run_id != runs[1].run_id
     assert {run.group for run in runs} == {"sweep"}

@@ -1,4 +1,5 @@
 import csv
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ def test_wandb_run_has_metrics_config_and_versions_and_is_finished(tiny_mir1k: P
     for key in ("train/loss", "train/loss_stack1", "val/gnsdr_vocals", "lr-AdamW", "train/patches_per_second"):
         assert run.values(key), key
     assert run.config["config"]["model"]["channels"] == 4
-    assert run.config["versions"]["torch"] == torch.__version__
+    assert run.config["versions"]["torch"] == importlib.metadata.version("torch")
     assert {"commit", "hardware"} <= run.config.keys()
     (table,) = run.values("val/preview")
     assert (table["nrows"], table["ncols"]) == (2, 7)

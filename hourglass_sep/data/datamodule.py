@@ -152,7 +152,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         """
         rank, world_size = self._place()
         self.check(world_size)
-        sampler = GlobalSampler(self.steps_per_epoch, self.batch_size, rank, world_size)
+        sampler = GlobalSampler(self.steps_per_epoch, self.batch_size, rank, world_size, self._steps_done)
         return DataLoader(
             self.patches(),
             batch_size=sampler.local_batch,
@@ -169,6 +169,10 @@ class Mir1kDataModule(pl.LightningDataModule):
             return []
         rank, world_size = self._place()
         return DataLoader(Clips(clips[rank::world_size]), batch_size=None)
+
+    def _steps_done(self) -> int:
+        """Training batches behind us; several to an optimiser step if gradients are accumulated."""
+        return self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
 
     def _place(self) -> tuple[int, int]:
         """This process's rank and how many there are."""

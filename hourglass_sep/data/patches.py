@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -124,35 +124,40 @@ class RandomPatches(Dataset):
 
 
 class GlobalSampler(Sampler[int]):
-    """This rank's share of the global sample numbers, step by step, epoch after epoch.
+    """This rank's share of the global sample numbers, step by step.
 
     Step s of the run takes the numbers s * global_batch ... + global_batch - 1, whatever the number of devices.
 
     Args:
-        steps_per_epoch: optimiser steps that make an epoch.
+        steps_per_epoch: steps of one pass over the sampler.
         global_batch: patches per step over all devices.
         rank: this device's number.
         world_size: how many devices there are; divides global_batch.
+        steps_done: says where the run stands when a pass begins. (Not Lightning's epoch number: after a resume
+            that is one ahead.)
     """
 
-    def __init__(self, steps_per_epoch: int, global_batch: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        global_batch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        steps_done: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.global_batch = global_batch
         self.rank = rank
         self.local_batch = global_batch // world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; Lightning calls this, also when it resumes."""
-        self.epoch = epoch
+        self.steps_done = steps_done
 
     def __len__(self) -> int:
-        """Samples of this rank per epoch."""
+        """Samples of this rank per pass."""
         return self.steps_per_epoch * self.local_batch
 
     def __iter__(self) -> Iterator[int]:
         """Sample numbers, ``local_batch`` of them for each step."""
-        first_step = self.epoch * self.steps_per_epoch
+        first_step = self.steps_done()
         for step in range(first_step, first_step + self.steps_per_epoch):
             start = step * self.global_batch + self.rank * self.local_batch
             yield from range(start, start + self.local_batch)

@@ -1,0 +1,126 @@
+"""`make bench`: speeds as ratios, measured side by side in one run, on synthetic clips.
+
+One thread each, median of several rounds. Nothing here is a test: machines differ.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import museval
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hourglass_sep.data.augment import Remix
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.data.patches import RandomPatches
+from hourglass_sep.data.synthetic import synthesize_song
+from hourglass_sep.hourglass import StackedHourglass
+from hourglass_sep.losses import masked_l1
+from hourglass_sep.metrics import BssEval
+from hourglass_sep.provenance import git_commit, hardware
+from hourglass_sep.separator import Separator
+from hourglass_sep.spectrogram import Spectrogram
+
+ROUNDS = 5
+CLIP_SECONDS = 8.0
+
+
+def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Median time of ``work``, once warm."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    songs = [synthesize_song(seed, CLIP_SECONDS, SAMPLE_RATE_HZ) for seed in range(4)]
+    console = Console(width=110)
+    console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
+    for table in (loader(songs), scorer(songs[0]), separation(songs[0])):
+        console.print(table)
+
+
+def loader(songs: list[torch.Tensor]) -> Table:
+    """Patches per second with and without the network."""
+    patches = RandomPatches([song[:, ::2] for song in songs], Spectrogram(), 64, "window", augment=Remix())
+    batch = [patches[i] for i in range(4)]
+    mixture, targets = (torch.stack([patch[key] for patch in batch]) for key in ("mixture", "targets"))
+    alone = 4 / seconds(lambda: [patches[i] for i in range(4)])
+    table = Table("training, batch of 4", "patches / s", "loader's share of a step", title="loader and network")
+    table.add_row("loader alone", f"{alone:.0f}", "")
+    for name, network in {
+        "compact, 2 stacks, 32 channels": StackedHourglass(2, 32, fold=2),
+        "shipped, 2 stacks, 48 channels": StackedHourglass(2, 48, fold=2, channels_last=True),
+        "paper, 1 stack, 64 channels": StackedHourglass(1, 64),
+    }.items():
+        optimizer = torch.optim.Adam(network.parameters())
+
+        def step(network: StackedHourglass = network, optimizer: torch.optim.Optimizer = optimizer) -> None:
+            optimizer.zero_grad()
+            masked_l1(network(mixture), mixture, targets).sum().backward()
+            optimizer.step()
+
+        trained = 4 / seconds(step, 3)
+        table.add_row(name, f"{trained:.1f}", f"{trained / alone:.1%}")
+    return table
+
+
+def scorer(sources: torch.Tensor) -> Table:
+    """Our BSS Eval v3 against museval's: estimate and mixture of one clip."""
+    mixture = sources.sum(0, keepdim=True).expand_as(sources)
+    estimate = sources + 0.3 * mixture
+
+    def ours() -> None:
+        evaluate = BssEval(sources)
+        evaluate(estimate)
+        evaluate(mixture)
+
+    def musevals() -> None:
+        for guess in (estimate, mixture):
+            museval.metrics.bss_eval(
+                sources.numpy()[..., None],
+                guess.numpy()[..., None],
+                window=np.inf,
+                hop=np.inf,
+                compute_permutation=False,
+                filters_len=512,
+                framewise_filters=False,
+                bsseval_sources_version=True,
+            )
+
+    fast, slow = seconds(ours), seconds(musevals, 3)
+    table = Table("BSS Eval v3", "s / clip", "ratio", title=f"scoring estimate and mixture of {CLIP_SECONDS:.0f} s")
+    table.add_row("hourglass_sep", f"{fast:.3f}", f"{slow / fast:.1f} times faster")
+    table.add_row("museval", f"{slow:.3f}", "")
+    return table
+
+
+def separation(sources: torch.Tensor) -> Table:
+    """Real-time factors of whole separations of a mono clip at 16 kHz."""
+    mixture = sources.sum(0)
+    table = Table("separation", "real-time factor", title="time of separating / time of playing, one thread")
+    for name, network in {
+        "compact, 2 stacks, 32 channels": StackedHourglass(2, 32, fold=2),
+        "shipped, 2 stacks, 48 channels": StackedHourglass(2, 48, fold=2, channels_last=True),
+    }.items():
+        separator = Separator(network, Spectrogram())
+
+        def separate(separator: Separator = separator) -> None:
+            separator.separate(mixture, SAMPLE_RATE_HZ)
+
+        table.add_row(name, f"{seconds(separate) / CLIP_SECONDS:.4f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The synthetic band: chords, bass and drums in a key and tempo of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+_PROGRESSIONS = ((0, 4, 5, 3), (5, 3, 0, 4), (0, 5, 3, 4), (0, 3, 4, 3), (0, 2, 3, 4), (0, 5, 1, 4))
+_STRUMS = ("x.x.x.x.x.x.x.x.", "x...x.x...x.x...", "x..x..x.x..x..x.", "x...x...x...x.x.", "x.......x.......")
+_KICKS = ("x.......x.......", "x.....x.x.......", "x..x....x.x.....", "x...x...x...x...")
+_SNARE = "....x.......x..."
+_HATS = ("x.x.x.x.x.x.x.x.", "xxxxxxxxxxxxxxxx", "..x...x...x...x.")
+_BASSES = ("x.......x.......", "x...x...x...x...", "x.x.x.x.x.x.x.x.", "x.....x.x.....x.")
+
+
+def hertz(midi: float) -> float:
+    """Frequency of a MIDI note number; 69 is 440 Hz."""
+    return float(440.0 * 2 ** ((midi - 69) / 12))
+
+
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[rng.integers(len(choices))]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A pitched instrument of the band.
+
+    Attributes:
+        partials: amplitudes of the harmonics.
+        decay_per_second: damping of the first harmonic, the k-th has k times it; 0 is sustained.
+        attack_seconds: length of the attack.
+        vibrato_cents: depth of its vibrato.
+    """
+
+    partials: tuple[float, ...]
+    decay_per_second: float
+    attack_seconds: float
+    vibrato_cents: float = 0.0
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, sustained: bool, bright: float) -> Instrument:
+        """Draw a timbre; ``bright`` is the exponent of the fall of the harmonics, larger is duller."""
+        order = np.arange(1, 25)
+        partials = order ** -(bright + rng.uniform(-0.2, 0.3)) * 10 ** (rng.normal(0, 4, order.size) / 20)
+        partials[1::2] *= rng.uniform(0.2, 1.0)
+        return cls(
+            partials=tuple(partials.tolist()),
+            decay_per_second=0.0 if sustained else rng.uniform(0.8, 2.0),
+            attack_seconds=rng.uniform(0.03, 0.12) if sustained else rng.uniform(0.002, 0.008),
+            vibrato_cents=rng.choice([0.0, 12.0, 25.0]) if sustained else 0.0,
+        )
+
+    def note(self, midi: float, seconds: float, rate: int) -> FloatArray:
+        """One note, (N,), with a short release."""
+        n_samples, frequency_hz = max(int(seconds * rate), 2), hertz(midi)
+        time = np.arange(n_samples) / rate
+        phase = 2 * np.pi * frequency_hz * time
+        if self.vibrato_cents:
+            swing_hz = frequency_hz * (2 ** (self.vibrato_cents / 1200) - 1)
+            phase += swing_hz / 5.3 * np.sin(2 * np.pi * 5.3 * time)
+        rotor = np.exp(1j * phase - self.decay_per_second * time)
+        total = np.zeros_like(rotor)  # sum of partial_k * rotor^k, by Horner's rule
+        for amplitude in self.partials[: max(int(0.48 * rate / frequency_hz), 1)][::-1]:
+            total += amplitude
+            total *= rotor
+        edges = np.minimum(time / self.attack_seconds, (n_samples / rate - time) / 0.03)
+        return total.imag * np.clip(edges, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all clips of one song have in common.
+
+    Attributes:
+        tonic: pitch class of the key, 0 is C.
+        scale: ``major`` or ``minor``.
+        tempo_bpm: beats per minute, four to the bar.
+        chords: scale degrees from 0, one a bar, repeated.
+        patterns: strum, kick, snare, hi-hat and bass, sixteen steps a bar each.
+        instruments: strummed, sustained, lead and bass.
+        levels_db: of those four, then of kick, snare and hi-hat.
+        room_seconds: reverberation time of the band's room.
+    """
+
+    tonic: int
+    scale: str
+    tempo_bpm: float
+    chords: tuple[int, ...]
+    patterns: tuple[str, str, str, str, str]
+    instruments: tuple[Instrument, Instrument, Instrument, Instrument]
+    levels_db: tuple[float, ...]
+    room_seconds: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Style:
+        """Draw a song."""
+        levels_db = np.array([0, -10, -6, 3, 8, 6, -6]) + rng.uniform(-3, 3, 7)
+        return cls(
+            tonic=int(rng.integers(12)),
+            scale=str(rng.choice(list(_SCALES))),
+            tempo_bpm=rng.uniform(72, 132),
+            chords=_PROGRESSIONS[rng.integers(len(_PROGRESSIONS))],
+            patterns=(_pick(rng, _STRUMS), _pick(rng, _KICKS), _SNARE, _pick(rng, _HATS), _pick(rng, _BASSES)),
+            instruments=(
+                Instrument.draw(rng, sustained=False, bright=1.0),
+                Instrument.draw(rng, sustained=True, bright=1.2),
+                Instrument.draw(rng, sustained=bool(rng.integers(2)), bright=1.2),
+                Instrument.draw(rng, sustained=False, bright=1.5),
+            ),
+            levels_db=tuple(levels_db.tolist()),
+            room_seconds=rng.uniform(0.2, 0.7),
+        )
+
+    def midi(self, degree: int) -> int:
+        """MIDI note of a scale degree; degree 0 is the tonic of octave 3, 7 the one above."""
+        return 48 + self.tonic + 12 * (degree // 7) + _SCALES[self.scale][degree % 7]
+
+
+def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> FloatArray:
+    """The band, (N,): strummed and sustained chords, a lead that comes and goes, bass and drums, in a room."""
+    out = np.zeros(n_samples + rate)
+    step = 60 / style.tempo_bpm / 4  # a sixteenth
+    gains = 10 ** (np.array(style.levels_db) / 20)
+    strums, kicks, snares, hats, basses = style.patterns
+    drums = [_kick(rate), _snare(rng, rate), _hat(rng, rate)]
+    bar_seconds = 16 * step
+    for bar in range(int(n_samples / rate / bar_seconds) + 1):
+        start = bar * bar_seconds
+        root = style.chords[bar % len(style.chords)]
+        chord = [style.midi(root + third) for third in (0, 2, 4)]
+        for midi in chord:
+            _add(out, style.instruments[1].note(midi, bar_seconds, rate) * gains[1], start, rate)
+        for i in range(16):
+            time = start + i * step + rng.normal(0, 0.004)
+            if strums[i] == "x":
+                for k, midi in enumerate(chord):
+                    note = style.instruments[0].note(midi + 12 * (k == 0), 2.5 * step, rate)
+                    _add(out, note * gains[0] * rng.uniform(0.7, 1.0), time + 0.008 * k, rate)
+            if i % 4 == 0 and rng.random() < 0.4:  # the lead sits where the voice sings
+                midi = style.midi(root + int(rng.choice([0, 2, 4, 7]))) + 12
+                _add(out, style.instruments[2].note(midi, 4 * step, rate) * gains[2], time, rate)
+            if basses[i] == "x":
+                _add(out, style.instruments[3].note(chord[0] - 12, 3 * step, rate) * gains[3], time, rate)
+            for drum, pattern, gain in zip(drums, (kicks, snares, hats), gains[4:], strict=True):
+                if pattern[i] == "x":
+                    _add(out, drum * gain * rng.uniform(0.7, 1.0), time, rate)
+    return _reverberate(rng, out, style.room_seconds, rate)[:n_samples]
+
+
+def _add(out: FloatArray, note: FloatArray, seconds: float, rate: int) -> None:
+    """Add a note to the song at a time, cut where the song ends."""
+    start = max(int(seconds * rate), 0)
+    length = max(min(note.size, out.size - start), 0)
+    out[start : start + length] += note[:length]
+
+
+def _kick(rate: int) -> FloatArray:
+    time = np.arange(int(0.25 * rate)) / rate
+    return np.sin(2 * np.pi * (50 * time + 90 / 30 * (1 - np.exp(-30 * time)))) * np.exp(-14 * time)
+
+
+def _snare(rng: np.random.Generator, rate: int) -> FloatArray:
+    time = np.arange(int(0.2 * rate)) / rate
+    return 0.5 * rng.standard_normal(time.size) * np.exp(-22 * time) + 0.5 * np.sin(380 * np.pi * time) * np.exp(
+        -30 * time
+    )
+
+
+def _hat(rng: np.random.Generator, rate: int) -> FloatArray:
+    noise = np.diff(rng.standard_normal(int(0.08 * rate) + 2), 2)  # differences: nothing low is left
+    return 0.3 * noise * np.exp(-60 * np.arange(noise.size) / rate)
+
+
+def _reverberate(rng: np.random.Generator, dry: FloatArray, room_seconds: float, rate: int) -> FloatArray:
+    """Add a room: noise that falls by 60 dB in ``room_seconds``."""
+    tail = rng.standard_normal(int(room_seconds * rate))
+    tail *= 10 ** (-3 * np.arange(tail.size) / tail.size) / np.sqrt(tail.size)
+    n_fft = 1 << (dry.size + tail.size - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(dry, n_fft) * np.fft.rfft(tail, n_fft), n_fft)[: dry.size]
+    return dry + 0.4 * wet

@@ -1,0 +1,91 @@
+"""Every command in the README is run: as it stands, but small, and on data made here."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hourglass_sep import Separator
+
+REPO = Path(__file__).resolve().parent.parent
+README = (REPO / "README.md").read_text()
+COMMANDS = [
+    re.sub(r"\s+#.*", "", line)
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+TINY_RUN = [
+    "model.channels=4",
+    "model.depth=1",
+    "data.steps_per_epoch=2",
+    "trainer.max_steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+]
+SMALL = {
+    "hourglass_sep.train": [*TINY_RUN, "hydra.run.dir=outputs/train/OTHER"],
+    "hourglass_sep.evaluate": ["limit=1"],
+}
+
+
+def run(words: list[str], cwd: Path, **environment: str) -> None:
+    own = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(
+        words, cwd=cwd, env=os.environ | own | environment, capture_output=True, text=True, timeout=900
+    )
+    assert result.returncode == 0, f"{words}\n{result.stdout}{result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Path:
+    """A folder with a song and a run that can be resumed and scored."""
+    folder = tmp_path_factory.mktemp("readme")
+    soundfile.write(folder / "song.wav", np.random.default_rng(0).normal(0, 0.1, (30000, 2)), 44100)
+    first = [sys.executable, "-m", "hourglass_sep.train", *TINY_RUN]
+    run([*first, "hydra.run.dir=outputs/train/RUN", f"data.root={tiny_mir1k}"], folder)
+    return folder
+
+
+def test_the_readme_names_the_commands_that_people_need() -> None:
+    for words in ("make demo", "make test", "hourglass-sep separate song.wav -o out/", "wandb sync", "wandb beta leet"):
+        assert any(command.startswith(words) for command in COMMANDS), words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_command_works(command: str, workplace: Path, tiny_mir1k: Path) -> None:
+    words = shlex.split(command.replace("/path/to/MIR-1K", str(tiny_mir1k)))
+    if words[0] == "make":
+        run(["make", "--dry-run", *words[1:]], REPO)
+    elif words[0] == "wandb":
+        run([*words[: 1 + (words[1] == "beta")], words[1 + (words[1] == "beta")], "--help"], workplace)
+        assert (workplace / words[-1]).exists()
+    elif words[0] in ("pip", "export"):
+        assert words[1:] in (["install", "-e", "."], [f"HOURGLASS_DATA_DIR={tiny_mir1k}"])
+    elif words[0] == "python":
+        small = [sys.executable, *words[1:], *SMALL[words[2]]]
+        run(small, workplace, HOURGLASS_DATA_DIR=str(tiny_mir1k))
+    else:
+        run(words, workplace)
+
+
+@pytest.mark.slow
+def test_readme_python_block_works() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {"waveform": torch.randn(2, 44100), "sample_rate_hz": 44100}
+    exec(block, names)
+    assert isinstance(names["stems"], dict)
+    assert names["Separator"] is Separator
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+        assert (REPO / target).exists(), target
