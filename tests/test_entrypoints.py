@@ -175,5 +175,5 @@ def test_the_wheel_brings_configs_and_weights_and_works_from_another_folder(tmp_
         assert "channels: 256" in out
     code = "import hourglass_sep.paths as p; print(p.CONFIG_DIR)"
     environment = os.environ | {"PYTHONPATH": str(site)}
-    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert out.stdout.strip() == str(site / "hourglass_sep" / "conf")
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.stdout.strip() == str(site / "hourglass_sep" / "conf")

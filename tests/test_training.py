@@ -14,6 +14,7 @@ from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.scoring import MIXTURE
 from hourglass_sep.separator import Separator
+from hourglass_sep.weights import describe
 
 TINY = (
     "model=compact",
@@ -54,7 +55,7 @@ def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir
     for name in ("best", "last"):
         path = tmp_path / "checkpoints" / f"{name}.ckpt"
         torch.load(path, weights_only=True)
-        assert Separator.from_checkpoint(path).network.config["channels"] == 4
+        assert describe(Separator.from_checkpoint(path))["model"]["channels"] == 4
 
 
 def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:

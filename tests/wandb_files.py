@@ -24,7 +24,7 @@ def records(path: Path) -> Iterator[Any]:
         message += data[position + _HEADER : position + _HEADER + length]
         position += _HEADER + length
         if kind in (1, 4):  # a full record, or the last part of one
-            record = proto.Record()
+            record = proto.Record()  # type: ignore[attr-defined]
             record.ParseFromString(message)
             yield record
             message = b""

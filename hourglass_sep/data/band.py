@@ -25,7 +25,7 @@ def hertz(midi: float) -> float:
 
 
 def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
-    return choices[rng.integers(len(choices))]
+    return choices[int(rng.integers(len(choices)))]
 
 
 @dataclass(frozen=True)

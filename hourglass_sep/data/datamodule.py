@@ -15,6 +15,7 @@ from hourglass_sep import audio
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, RandomPatches
+from hourglass_sep.data.synthetic import write_synthetic_mir1k
 from hourglass_sep.errors import DataError, SettingError, UserError
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -210,6 +211,4 @@ class SyntheticDataModule(Mir1kDataModule):
 
     def prepare_data(self) -> None:
         """Write the songs unless they are there; Lightning calls this on one process per machine."""
-        from hourglass_sep.data.synthetic import write_synthetic_mir1k
-
         write_synthetic_mir1k(self.root, *self._arguments)

@@ -1,7 +1,7 @@
 """Singing-like songs with a band, made from a seed: MIR-1K's stand-in for tests and for the demonstration.
 
-`hourglass_sep.data.voice` sings, `hourglass_sep.data.band` plays in the same key, so that harmonics collide as they do in
-real songs.
+`hourglass_sep.data.voice` sings and `hourglass_sep.data.band` plays in the same key, so that harmonics collide as they
+do in real songs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.band import Style, play
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.voice import Singer, draw_melody, sing
+from hourglass_sep.errors import SettingError
 
 VERSION = 1
 """Part of the manifest; raise it when the same seed makes other songs, so that sets on disk are made again."""
@@ -27,7 +28,7 @@ VERSION = 1
 PEAK = 0.9
 """Largest sample of a song's sources and of their sum."""
 
-_NOISE_FLOOR = 10 ** (-60 / 20)  # of the recording: rests are quiet, not digital zero
+_NOISE_FLOOR = 10 ** (-60 / 20)  # of every recording: rests are quiet, not digital zero
 
 
 def synthesize_song(
@@ -54,12 +55,12 @@ def synthesize_song(
         ValueError: the clip is too short or the rate too low.
     """
     if not seconds >= 1.0:
-        raise ValueError(f"seconds={seconds!r} is not allowed: give 1 or more")
+        raise SettingError(f"seconds={seconds!r} is not allowed: give 1 or more")
     if sample_rate_hz < 8000:
-        raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give 8000 or more")
+        raise SettingError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give 8000 or more")
     rng = np.random.default_rng(seed)
     singer, style = singer or Singer.draw(rng), style or Style.draw(rng)
-    score_rng, voice_rng, band_rng = rng.spawn(3)  # so that no part moves when another needs more numbers
+    score_rng, voice_rng, band_rng, noise_rng = rng.spawn(4)  # so that no part moves when another needs more numbers
     syllables = draw_melody(score_rng, singer, style, seconds)
     n_samples = round(seconds * sample_rate_hz)
     parts = {
@@ -69,6 +70,7 @@ def synthesize_song(
     sources = np.stack([parts[name] for name in SOURCES])
     sources -= sources.mean(axis=1, keepdims=True)
     sources /= np.sqrt(np.mean(sources**2, axis=1, keepdims=True))
+    sources += _NOISE_FLOOR * noise_rng.standard_normal(sources.shape)
     sources *= PEAK / max(np.abs(sources).max(), np.abs(sources.sum(axis=0)).max())
     return torch.from_numpy(sources.astype(np.float32))
 
