@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import torch
+
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.augment import NoAugmentation, Remix
+from hourglass_sep.data.datamodule import Mir1kDataModule
+from hourglass_sep.data.patches import GlobalSampler, RandomPatches
+from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.scaling import FLOOR
+from hourglass_sep.spectrogram import Spectrogram
+
+STFT = Spectrogram()
+
+
+def clips(*lengths: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [0.1 * torch.randn(2, length, generator=generator) for length in lengths]
+
+
+def patches(waveforms: list[torch.Tensor], scale: str = "window", **settings: object) -> RandomPatches:
+    return RandomPatches(waveforms, STFT, 64, scale, **settings)  # type: ignore[arg-type]
+
+
+def whole(clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Magnitudes of the mixture (1, F, T) and of the sources (S, F, T) of a clip."""
+    return STFT.magnitude(STFT(clip.sum(0, keepdim=True))), STFT.magnitude(STFT(clip))
+
+
+def place(patch: torch.Tensor, spectrogram: torch.Tensor) -> int:
+    """The frame at which a patch (up to its scale) was cut from a spectrogram (1, F, T)."""
+    fits = [
+        float(torch.nn.functional.cosine_similarity(patch.flatten(), spectrogram[..., t : t + 64].flatten(), 0))
+        for t in range(spectrogram.shape[-1] - 63)
+    ]
+    assert max(fits) > 0.9999
+    return int(np.argmax(fits))
+
+
+@pytest.mark.parametrize("scale", ["window", "clip"])
+def test_a_patch_is_64_frames_of_a_clips_own_spectrogram(scale: str) -> None:
+    (clip,) = clips(40000)
+    mixture, sources = whole(clip)
+    drawn = patches([clip], scale)
+    for i in range(4):
+        patch = drawn[i]
+        assert patch["mixture"].shape == (1, 512, 64)
+        assert patch["targets"].shape == (2, 512, 64)
+        start = place(patch["mixture"], mixture)
+        scope = mixture[..., start : start + 64] if scale == "window" else mixture
+        divisor = scope.max()
+        torch.testing.assert_close(patch["mixture"] * divisor, mixture[..., start : start + 64], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(patch["targets"] * divisor, sources[..., start : start + 64], atol=1e-4, rtol=1e-4)
+
+
+def test_every_place_of_a_clip_is_drawn_its_ends_included() -> None:
+    (clip,) = clips(20000)  # 79 frames: 16 places
+    mixture = whole(clip)[0]
+    drawn = patches([clip])
+    assert {place(drawn[i]["mixture"], mixture) for i in range(150)} == set(range(16))
+
+
+def test_patch_i_follows_from_seed_and_i_alone() -> None:
+    waveforms = clips(30000, 40000, 35000)
+    first, second = patches(waveforms, augment=Remix(), seed=1), patches(waveforms, augment=Remix(), seed=1)
+    expected = {i: first[i]["mixture"] for i in (0, 5, 900)}
+    for i in (900, 0, 5):
+        assert torch.equal(second[i]["mixture"], expected[i])
+    other_seed = patches(waveforms, augment=Remix(), seed=2)
+    assert not torch.equal(other_seed[5]["mixture"], expected[5])
+    assert not torch.equal(expected[0], expected[5])
+
+
+def test_without_augmentation_the_loudness_of_the_sources_is_the_clips() -> None:
+    waveforms = clips(30000)
+    waveforms[0][1] *= 3
+    for i in range(5):
+        energy = patches(waveforms, augment=NoAugmentation())[i]["targets"].square().sum((1, 2))
+        assert float(energy[1] / energy[0]) == pytest.approx(9, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", ["window", "clip"])
+def test_remixing_takes_voice_and_accompaniment_from_different_clips_at_random_levels(scale: str) -> None:
+    """Clip k holds sines at 400 + 500 k Hz (accompaniment) and 600 + 500 k Hz (voice)."""
+    time = torch.arange(30000) / 8000
+    waveforms = [
+        torch.stack([torch.sin(2 * torch.pi * (400 + 200 * s + 500 * k) * time) for s in range(2)]) for k in range(6)
+    ]
+    drawn = patches(waveforms, scale, augment=Remix(probability=1.0, gain_db=5.0))
+    pairs, levels = [], []
+    for i in range(150):
+        targets = drawn[i]["targets"]
+        peaks = targets.mean(-1).argmax(-1) * 8000 / 1024
+        pairs.append(tuple(round(float(peak - 400 - 200 * s) / 500) for s, peak in enumerate(peaks)))
+        energy = targets.square().sum((1, 2))
+        levels.append(float(10 * torch.log10(energy[1] / energy[0])))
+    assert 0.7 < np.mean([a != b for a, b in pairs]) < 0.95  # 5 / 6 of them on average
+    assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(6))
+    assert max(np.abs(levels)) < 10.5
+    assert np.std(levels) == pytest.approx(10 / np.sqrt(6), rel=0.2)  # a difference of two uniform ones
+
+
+def test_the_mixture_is_the_sum_of_what_the_targets_are_taken_from() -> None:
+    """Sources an octave apart: the magnitude of their sum is the larger of the two nearly everywhere."""
+    time = torch.arange(30000) / 8000
+    waveforms = [torch.stack([torch.sin(2 * torch.pi * f * time) for f in (1000, 2000)]) for _ in range(2)]
+    for i in range(10):
+        patch = patches(waveforms, augment=Remix())[i]
+        torch.testing.assert_close(patch["mixture"][0], patch["targets"].amax(0), atol=0.01, rtol=0)
+
+
+def test_phase_sensitive_targets_are_the_part_in_phase_with_the_mixture() -> None:
+    (clip,) = clips(64 * 256 + 1024)
+    clip[1] = 0.7 * clip[0].roll(3)
+    plain, in_phase = patches([clip]), patches([clip], target="phase_sensitive")
+    mixture, targets = in_phase[3]["mixture"], in_phase[3]["targets"]
+    assert torch.equal(plain[3]["mixture"], mixture)
+    assert float(targets.min()) >= 0
+    assert bool((targets <= mixture + 1e-6).all())
+    assert bool((targets <= plain[3]["targets"] + 1e-6).all())
+    unclamped = (targets > 1e-6).all(0) & (targets < mixture - 1e-6).all(0)
+    assert float(unclamped.float().mean()) > 0.3
+    torch.testing.assert_close(targets.sum(0)[unclamped], mixture[0][unclamped], atol=1e-4, rtol=1e-4)
+
+
+def test_a_short_clip_ends_in_silence_and_a_silent_one_stays_finite() -> None:
+    patch = patches(clips(8000))[0]
+    assert patch["mixture"].shape == (1, 512, 64)
+    assert float(patch["mixture"][..., 40:].max()) == 0
+    silent = patches([torch.zeros(2, 30000)])[0]
+    assert float(silent["mixture"].abs().max()) == 0
+
+
+def test_the_loudest_cell_of_a_window_is_one() -> None:
+    assert float(patches(clips(30000))[0]["mixture"].max()) == pytest.approx(1.0)
+    faint = patches([torch.full((2, 30000), 0.01 * FLOOR / 1024)])[0]
+    assert float(faint["mixture"].max()) < 0.1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_global_batches_do_not_depend_on_the_number_of_devices(world_size: int) -> None:
+    ranks = [iter(GlobalSampler(3, 4, rank, world_size)) for rank in range(world_size)]
+    for step in range(3):
+        batch = [next(rank) for rank in ranks for _ in range(4 // world_size)]
+        assert sorted(batch) == list(range(4 * step, 4 * step + 4))
+    assert [list(rank) for rank in ranks] == [[]] * world_size
+
+
+def test_a_later_pass_goes_on_where_the_run_stands() -> None:
+    assert list(GlobalSampler(2, 4, 1, 2, steps_done=lambda: 10)) == [42, 43, 46, 47]
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"data\.batch_size=4 .* multiple of 3"):
+        Mir1kDataModule(tiny_mir1k, STFT).check(devices=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: patches([]), "no clips"),
+        (lambda: patches(clips(9000), target="mask"), "data.target='mask'"),
+        (lambda: Remix(probability=2), "augment.probability=2"),
+        (lambda: Remix(gain_db=-1), "augment.gain_db=-1"),
+        (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
+        (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_out_of_range_are_named(make, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SettingError, match=words):
+        make()
+
+
+def test_sources_are_in_the_order_of_the_channels() -> None:
+    assert SOURCES == ("accompaniment", "vocals")  # left, right
