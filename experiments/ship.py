@@ -26,7 +26,7 @@ from hourglass_sep.separator import Separator
 from hourglass_sep.weights import save_weights
 
 HERE = Path(__file__).resolve().parent
-SHOWN_CLIP = "annar_2_03"
+SHOWN_CLIP = "annar_2_04"
 NOT_GOOD_AT = "polyphonic choirs, 44.1 kHz studio mixes, speech: it has heard two amateur singers over karaoke tracks"
 
 

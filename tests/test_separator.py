@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hourglass_sep.audio import resample
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.mir1k import find_clips
+from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.masking import ideal_ratio_mask
+from hourglass_sep.metrics import si_sdr
+from hourglass_sep.refine import NmfRefinement, NoRefinement
+from hourglass_sep.separator import Separator
+from hourglass_sep.spectrogram import Spectrogram
+
+STFT = Spectrogram()
+
+
+class Recorder(nn.Module):
+    """Gives masks that tell where their window was: the accompaniment's is the input itself, the voice's its rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.inputs: list[Tensor] = []
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        self.inputs.append(magnitude)
+        mask = magnitude * self.weight
+        return torch.stack([torch.zeros_like(mask).expand(-1, 2, -1, -1), torch.cat([mask, 1 - mask], 1)])
+
+
+class Constant(nn.Module):
+    """The same mask everywhere for each source."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(values))
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        return self.values[None, None, :, None, None].expand(1, len(magnitude), -1, *magnitude.shape[-2:])
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(9000,), (1, 9000), (2, 9000), (3, 2, 9000), (1, 1, 1), (1,), (2, 17)])
+@pytest.mark.parametrize("sample_rate_hz", [8000, 16000, 44100, 44101])
+def test_stems_have_the_shape_of_the_song_and_add_up_to_it(
+    shape: tuple[int, ...], sample_rate_hz: int, tiny_separator: Separator
+) -> None:
+    song = noise(*shape)
+    stems = tiny_separator.separate(song, sample_rate_hz)
+    assert tuple(stems) == SOURCES
+    assert {stem.shape for stem in stems.values()} == {song.shape}
+    total = stems["vocals"] + stems["accompaniment"]
+    torch.testing.assert_close(total, song, atol=2e-6, rtol=0)
+    assert not torch.allclose(stems["vocals"], stems["accompaniment"], atol=1e-3) or song.shape[-1] < 100
+
+
+def test_silence_in_is_silence_out(tiny_separator: Separator) -> None:
+    for stem in tiny_separator.separate(torch.zeros(2, 30000), 44100).values():
+        assert not stem.any()
+
+
+def test_nothing_is_tracked_for_gradients(tiny_separator: Separator) -> None:
+    assert tiny_separator.separate(noise(9000), 8000)["vocals"].is_inference()
+
+
+def test_each_channel_keeps_its_own_sound_and_songs_of_a_batch_do_not_mix(tiny_separator: Separator) -> None:
+    batch = torch.stack([noise(2, 30000, seed=1), noise(2, 30000, seed=2)])
+    together = tiny_separator.separate(batch, 16000)["vocals"]
+    for b in range(2):
+        torch.testing.assert_close(together[b], tiny_separator.separate(batch[b], 16000)["vocals"], atol=1e-6, rtol=0)
+    swapped = tiny_separator.separate(batch[0].flip(0), 16000)["vocals"]
+    torch.testing.assert_close(swapped.flip(0), together[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("n_samples", [256, 8191, 8192, 30000])
+@pytest.mark.parametrize(("window", "context"), [(64, 16), (32, 0), (7, 3)])
+def test_windows_are_laid_so_that_each_frame_is_seen_once_with_its_context(
+    n_samples: int, window: int, context: int
+) -> None:
+    network = Recorder()
+    separator = Separator(network, STFT, window_frames=window, context_frames=context, scale="clip", batch_windows=3)
+    magnitude = STFT.magnitude(STFT(noise(1, 1, n_samples)))
+    masks = separator.stack_masks(magnitude)
+    assert masks.shape == (2, 1, 2, 512, magnitude.shape[-1])
+    torch.testing.assert_close(masks[1, 0, 0], magnitude[0, 0] / magnitude.max())
+    assert all(x.shape[1:] == (1, 512, window) and len(x) <= 3 for x in network.inputs)
+    windows = torch.cat(network.inputs)
+    padded = torch.nn.functional.pad(magnitude[0, 0] / magnitude.max(), (context, windows.numel()))
+    for k, seen in enumerate(windows[:, 0]):
+        start = k * (window - 2 * context)
+        torch.testing.assert_close(seen, padded[:, start : start + window])
+
+
+def test_the_whole_spectrogram_may_be_one_window() -> None:
+    network = Recorder()
+    separator = Separator(network, STFT, window_frames=None)
+    separator.separate(noise(30000), 8000)
+    assert [x.shape[-1] for x in network.inputs] == [1 + 30000 // 256]
+
+
+def test_window_scale_is_each_windows_own_maximum_and_clip_scale_the_clips() -> None:
+    song = noise(40000) * torch.linspace(0.01, 1, 40000)
+    for scale in ("window", "clip"):
+        network = Recorder()
+        Separator(network, STFT, scale=scale).separate(song, 8000)
+        peaks = torch.cat(network.inputs).amax((1, 2, 3))
+        assert float(peaks.max()) == pytest.approx(1)
+        assert (float(peaks.min()) == pytest.approx(1)) == (scale == "window")
+
+
+def test_a_song_that_is_louder_is_separated_alike(tiny_separator: Separator) -> None:
+    song = noise(30000)
+    quiet, loud = (tiny_separator.separate(gain * song, 16000)["vocals"] for gain in (0.05, 1.0))
+    torch.testing.assert_close(20 * quiet, loud, atol=1e-5, rtol=0)
+
+
+def test_the_last_stacks_masks_are_applied_clamped_at_zero() -> None:
+    song = noise(9000)
+    raw = Separator(Constant(-0.5, 0.25), STFT, masks="raw").separate(song, 8000)
+    assert not raw["accompaniment"].any()
+    torch.testing.assert_close(raw["vocals"], 0.25 * song, atol=1e-6, rtol=0)
+    shared = Separator(Constant(0.5, 1.5), STFT).separate(song, 8000)
+    torch.testing.assert_close(shared["vocals"], 0.75 * song, atol=1e-6, rtol=0)
+
+
+def test_a_mask_of_one_source_alone_gives_it_the_song_and_its_high_band() -> None:
+    song = noise(2, 44100)
+    for high_band in ("average", "zero"):
+        stems = Separator(Constant(0.0, 1.0), STFT, high_band=high_band).separate(song, 44100)
+        assert not stems["accompaniment"].abs().max() > 1e-6
+        kept = torch.allclose(stems["vocals"], song, atol=1e-5)
+        assert kept == (high_band == "average")
+
+
+def test_the_high_band_follows_the_masks_in_time() -> None:
+    """Voice in the first half, band in the second; a tone at 15 kHz goes where the masks go."""
+    time = torch.arange(2 * 44100) / 44100
+    high = 0.1 * torch.sin(2 * torch.pi * 15000 * time)
+    song = high + noise(88200) * 0.1
+    separator = Separator(Constant(0.5, 0.5), STFT)
+    n_frames = 1 + resample(song, 44100, 8000).shape[-1] // 256
+    masks = torch.zeros(1, 2, 512, n_frames)
+    masks[:, 1, :, : n_frames // 2] = 1
+    masks[:, 0, :, n_frames // 2 :] = 1
+    accompaniment, vocals = separator.render(song[None, None], 44100, masks)[0, :, 0]
+    torch.testing.assert_close(vocals[:40000], song[:40000], atol=1e-4, rtol=0)
+    torch.testing.assert_close(accompaniment[-40000:], song[-40000:], atol=1e-4, rtol=0)
+    assert float(vocals[-40000:].abs().max()) < 1e-3
+
+
+def test_a_phase_inverted_channel_does_not_hide_the_song_from_the_network() -> None:
+    mono = noise(30000)
+    views = []
+    for right in (mono, -mono):
+        network = Recorder()
+        Separator(network, STFT).separate(torch.stack([mono, right]), 8000)
+        views.append(torch.cat(network.inputs))
+    torch.testing.assert_close(views[0], views[1], atol=1e-4, rtol=1e-3)
+
+
+def test_ideal_masks_separate_real_clips_well(mir1k_root: Path, tiny_separator: Separator) -> None:
+    sources = find_clips(mir1k_root)[3].load()
+    masks = ideal_ratio_mask(STFT(resample(sources, 16000, 8000))[:, :512])
+    estimates = tiny_separator.render(sources.sum(0)[None, None], 16000, masks[None])[0, :, 0]
+    assert float(si_sdr(sources, estimates).min()) > 9
+    assert float(si_sdr(sources, sources.sum(0).expand(2, -1)).max()) < 1
+
+
+class Halve(NoRefinement):
+    def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
+        assert masks.shape == (1, 2, 512, magnitude.shape[-1])
+        return masks * torch.tensor([0.5, 1.0])[:, None, None]
+
+
+def test_refinement_comes_before_the_mask_rule() -> None:
+    stems = Separator(Constant(1.0, 0.5), STFT, refine=Halve()).separate(noise(9000), 8000)
+    torch.testing.assert_close(stems["vocals"], stems["accompaniment"])
+
+
+def test_refinement_by_nmf_says_that_it_is_not_built() -> None:
+    with pytest.raises(UserError, match="not built yet"):
+        NmfRefinement(rank=3)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "words"),
+    [
+        (torch.zeros(1, 1, 2, 100), 8000, "shape"),
+        (torch.zeros(2, 0), 8000, "shape"),
+        (torch.tensor([0.0, torch.nan]), 8000, "NaN"),
+        (torch.zeros(100), 0, "sample_rate_hz=0"),
+    ],
+)
+def test_a_waveform_that_cannot_be_separated_is_refused(
+    waveform: Tensor, rate: int, words: str, tiny_separator: Separator
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny_separator.separate(waveform, rate)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("scale", "song"), ("masks", "softmax"), ("high_band", "copy"), ("window_frames", 32), ("context_frames", -1)],
+)
+def test_settings_that_do_not_exist_are_named(setting: str, value: object) -> None:
+    with pytest.raises(SettingError, match=str(value)):
+        Separator(Constant(1.0, 1.0), STFT, **{setting: value})  # type: ignore[arg-type]
