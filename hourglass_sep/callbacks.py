@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import wandb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
 from hourglass_sep.constants import SOURCES
@@ -45,6 +45,14 @@ class Throughput(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
         self._since = None
+
+
+class StepProgress(RichProgressBar):
+    """Rich progress bars that say how far the whole training is: its length is counted in steps, not in epochs."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        whole = self.trainer.max_steps if self.trainer.max_steps > 0 else "unlimited"
+        return f"from step {self.trainer.global_step} of {whole}"
 
 
 class Preview(Callback):

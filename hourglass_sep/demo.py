@@ -40,7 +40,8 @@ def run(cfg: DictConfig) -> dict[str, Path]:
 
     made = {"song": song, "stems": stems[0].parent, "picture": drawing, "scores": folder / "scores.csv"}
     made["checkpoint"] = train.best_checkpoint(cfg)
-    return made | ({"W&B run": folder / "wandb"} if (folder / "wandb").is_dir() else {})
+    dashboard = folder / "wandb" / "latest-run"
+    return made | ({"W&B run": dashboard} if dashboard.exists() else {})
 
 
 @hydra_main("demo")

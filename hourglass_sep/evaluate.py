@@ -66,7 +66,7 @@ def table(rows: Sequence[Row]) -> Table:
     result = Table("system", title=f"{len({row['clip'] for row in rows})} clips, dB")
     for source in reversed(SOURCES):
         for metric in METRICS:
-            result.add_column(f"{source[:5]}. G{metric.upper()}", justify="right")
+            result.add_column(f"{source}\nG{metric.upper()}", justify="right")
     for system, scores in summarise(rows).items():
         cells = [scores[source][f"g{metric}"] for source in reversed(SOURCES) for metric in METRICS]
         result.add_row(system, *("-" if cell is None else f"{cell:.2f}" for cell in cells))

@@ -9,9 +9,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
+from hourglass_sep.callbacks import StepProgress
 from hourglass_sep.errors import UserError
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
@@ -41,7 +42,7 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
     """All callbacks of the group, and progress bars where somebody can see them."""
     callbacks = [instantiate(node) for node in (cfg or {}).values()]
-    return callbacks + [RichProgressBar()] * sys.stdout.isatty()
+    return callbacks + [StepProgress()] * sys.stdout.isatty()
 
 
 def build_loggers(cfg: DictConfig | None) -> list[Logger]:
@@ -58,7 +59,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers or False,
-        enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
         **settings,
     )
 

@@ -29,7 +29,7 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
         name = name or hydra.job.override_dirname.replace("'", "")
         group = group or Path(hydra.sweep.dir).name
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-    return WandbLogger(
+    logger = WandbLogger(
         project=project,
         save_dir=str(folder),
         name=name or folder.resolve().name,
@@ -38,6 +38,8 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
         mode=mode,
         settings=wandb.Settings(silent=True),
     )
+    logger._wandb_init.pop("anonymous")  # wandb warns of the setting whatever its value
+    return logger
 
 
 def _run_id(path: Path) -> str:

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_a_later_stack_sees_the_masks_of_the_one_before() -> None:
     magnitude = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
         before = network(magnitude)
-        network.mask_links[0].weight.zero_()
+        network.get_parameter("mask_links.0.weight").zero_()
         after = network(magnitude)
     assert torch.equal(before[0], after[0])
     assert not torch.allclose(before[1], after[1])
@@ -110,7 +111,8 @@ def test_channels_last_changes_the_layout_but_no_mask() -> None:
     for channels_last in (False, True):
         torch.manual_seed(0)
         network = StackedHourglass(stacks=2, channels=8, depth=2, fold=2, channels_last=channels_last)
-        assert network.stem[1][0].weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+        weight = network.get_parameter("stem.1.0.weight")
+        assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
         masks.append(network(magnitude))
     torch.testing.assert_close(masks[0], masks[1], rtol=1e-4, atol=1e-5)
 
@@ -118,16 +120,16 @@ def test_channels_last_changes_the_layout_but_no_mask() -> None:
 def test_weights_start_with_the_variance_of_one_over_fan_in() -> None:
     torch.manual_seed(0)
     network = StackedHourglass(stacks=1, channels=256, depth=1)
-    weight = network.hourglasses[0].skip[0].weight
-    assert float(weight.detach().std()) == pytest.approx(1 / math.sqrt(9 * 256), rel=0.01)
-    assert not network.heads[0].bias.any()
+    weight = network.get_parameter("hourglasses.0.skip.0.weight").detach()
+    assert float(weight.std()) == pytest.approx(1 / math.sqrt(9 * 256), rel=0.01)
+    assert not network.get_parameter("heads.0.bias").any()
 
 
 @pytest.mark.parametrize(
     "sizes",
     [{"stacks": 0}, {"stacks": "4"}, {"stacks": True}, {"depth": 0}, {"channels": 6}, {"fold": 0}, {"sources": 0}],
 )
-def test_impossible_sizes_are_named(sizes: dict[str, int]) -> None:
+def test_impossible_sizes_are_named(sizes: dict[str, Any]) -> None:
     (name,) = sizes
     with pytest.raises(SettingError, match=rf"model\.{name}="):
         StackedHourglass(**sizes)

@@ -53,5 +53,5 @@ def test_phase_sensitive_mask_is_the_best_real_mask_between_zero_and_one() -> No
 
 
 @pytest.mark.parametrize("oracle", [ideal_ratio_mask, ideal_binary_mask, phase_sensitive_mask])
-def test_oracle_masks_of_silence_are_finite(oracle) -> None:  # type: ignore[no-untyped-def]
+def test_oracle_masks_of_silence_are_finite(oracle) -> None:
     assert bool(oracle(torch.zeros(2, 3, 4, dtype=torch.complex64)).isfinite().all())

@@ -150,7 +150,7 @@ def test_a_later_pass_goes_on_where_the_run_stands() -> None:
     assert list(GlobalSampler(2, 4, 1, 2, steps_done=lambda: 10)) == [42, 43, 46, 47]
 
 
-def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> None:  # type: ignore[no-untyped-def]
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> None:
     with pytest.raises(UserError, match=r"data\.batch_size=4 .* multiple of 3"):
         Mir1kDataModule(tiny_mir1k, STFT).check(devices=3)
 
@@ -166,7 +166,7 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
         (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]
     ],
 )
-def test_settings_out_of_range_are_named(make, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_settings_out_of_range_are_named(make, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         make()
 

@@ -75,7 +75,7 @@ def test_checkpoints_of_something_else_are_named_in_one_line(tmp_path: Path) -> 
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self):  # type: ignore[no-untyped-def]
+        def __reduce__(self):
             return (Path.touch, (tmp_path / "sprung",))
 
     torch.save({"state_dict": {}, KEY: Trap()}, tmp_path / "trap.ckpt")
