@@ -123,8 +123,7 @@ def test_wandb_run_has_metrics_config_and_versions_and_is_finished(tiny_mir1k: P
     assert run.config["config"]["model"]["channels"] == 4
     assert run.config["versions"]["torch"] == importlib.metadata.version("torch")
     assert {"commit", "hardware"} <= run.config.keys()
-    (table,) = run.values("val/preview")
-    assert (table["nrows"], table["ncols"]) == (2, 7)
+    assert (run.values("val/preview/nrows"), run.values("val/preview/ncols")) == ([2], [7])
     assert [*run.folder.glob("files/media/images/val/pictures*.png")]
 
 

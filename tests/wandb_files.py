@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,21 @@ def records(path: Path) -> Iterator[Any]:
 
 
 class OfflineRun:
-    """What a run folder's ``wandb`` directory says about its one run."""
+    """What a run folder's ``wandb`` directory says about its one run.
 
-    def __init__(self, run_dir: Path) -> None:
+    W&B's own process may still be writing when `finish` has returned: wait a little for the last record.
+    """
+
+    def __init__(self, run_dir: Path, patience_seconds: float = 20.0) -> None:
         (path,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
         self.folder = path.parent
+        end = time.monotonic() + patience_seconds
+        self._read(path)
+        while self.exit_code is None and time.monotonic() < end:
+            time.sleep(0.2)
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
         self.history: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
         self.name = self.group = self.run_id = ""

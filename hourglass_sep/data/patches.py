@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from hourglass_sep.audio import resample
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.errors import SettingError
@@ -72,26 +74,35 @@ class RandomPatches(Dataset):
         # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
         first = int(rng.integers(len(self.clips)))
         second = self.augment.partner(rng, first, len(self.clips))
-        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
-        starts = {clip: self._draw_start(rng, clip) for clip in dict.fromkeys((first, second))}
+        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES), self.spectrogram.n_fft // 2 + 1))
+        speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
+        starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
         if self.scale == "clip":
-            return self._crop_of_clip(first, second, starts, gains)
-        sources = torch.stack([self._segment(clip, starts[clip])[s] for s, clip in enumerate((first, second))])
-        return self._patch(self.spectrogram(sources * gains[:, None], centred=False))
+            played = {clip: self._play(self.clips[clip], speed) for clip, speed in speeds.items()}
+            return self._crop_of_clip([played[first][0], played[second][1]], [starts[first], starts[second]], gains)
+        segments = {clip: self._segment(clip, starts[clip], speed) for clip, speed in speeds.items()}
+        sources = torch.stack([segments[first][0], segments[second][1]])
+        return self._patch(self.spectrogram(sources, centred=False) * gains[..., None])
 
-    def _draw_start(self, rng: np.random.Generator, clip: int) -> int:
+    def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
-        n_samples = self.clips[clip].shape[-1]
+        n_samples = int(self.clips[clip].shape[-1] / speed)
         n_frames = 1 + (n_samples - self.spectrogram.n_fft) // self.spectrogram.hop_length
         return int(rng.integers(max(n_frames - self.segment_frames, 0) + 1))
 
-    def _segment(self, clip: int, start_frame: int) -> Tensor:
-        """The samples (S, N) under ``segment_frames`` frames from ``start_frame`` on."""
+    def _segment(self, clip: int, start_frame: int, speed: float) -> Tensor:
+        """The samples (S, N) under ``segment_frames`` frames from ``start_frame`` of the clip played at a speed on."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
-        start = start_frame * hop
         n_samples = (self.segment_frames - 1) * hop + n_fft
-        segment = self.clips[clip][:, start : start + n_samples]
+        start = int(start_frame * hop * speed)
+        segment = self.clips[clip][:, start : start + math.ceil(n_samples * speed)]
+        segment = self._play(segment, speed)[:, :n_samples]
         return torch.nn.functional.pad(segment, (0, n_samples - segment.shape[-1]))
+
+    def _play(self, waveform: Tensor, speed: float) -> Tensor:
+        """A waveform (S, N) played at another speed."""
+        rate = self.spectrogram.sample_rate_hz
+        return resample(waveform, round(rate * speed), rate)
 
     def _patch(self, spectra: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
         """Magnitudes of the source spectra (S, F, T) and of their sum, divided by the scale."""
@@ -105,21 +116,19 @@ class RandomPatches(Dataset):
         scale = input_scale(magnitude) if scale is None else scale
         return {"mixture": magnitude / scale, "targets": targets / scale}
 
-    def _crop_of_clip(self, first: int, second: int, starts: dict[int, int], gains: Tensor) -> dict[str, Tensor]:
-        """A patch whose scale is the maximum over the whole clips that it was cut from, remixed as it was."""
+    def _crop_of_clip(self, sources: list[Tensor], starts: list[int], gains: Tensor) -> dict[str, Tensor]:
+        """A patch whose scale is the maximum over the whole sources (N) that it was cut from, mixed as it was."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
-        reach = self.segment_frames * hop + n_fft
-        before = max(starts.values()) * hop
-        # Lay both clips so that their patches coincide, then take the maximum over all that there is.
-        padded = [
-            torch.nn.functional.pad(self.clips[clip][s], (before - starts[clip] * hop, 0))
-            for s, clip in enumerate((first, second))
+        start = max(starts)
+        # Lay the sources so that their patches coincide, then take the maximum over all that there is.
+        laid = [
+            torch.nn.functional.pad(source, ((start - own) * hop, 0))
+            for source, own in zip(sources, starts, strict=True)
         ]
-        n_samples = max(before + reach, *(len(p) for p in padded))
-        sources = torch.stack([torch.nn.functional.pad(p, (0, n_samples - len(p))) for p in padded])
-        spectra = self.spectrogram(sources * gains[:, None], centred=False)
+        n_samples = max((start + self.segment_frames) * hop + n_fft, *(len(source) for source in laid))
+        padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
+        spectra = self.spectrogram(padded, centred=False) * gains[..., None]
         scale = input_scale(self.spectrogram.magnitude(spectra.sum(0, keepdim=True)))
-        start = max(starts.values())
         return self._patch(spectra[..., start : start + self.segment_frames], scale)
 
 
