@@ -92,7 +92,7 @@ def run(cfg: DictConfig) -> list[Row]:
     """
     if cfg.part not in PARTS:
         raise UserError(f"part={cfg.part} is not allowed: choose from {', '.join(PARTS)}")
-    changes = {name: value for name, value in cfg.inference.items() if value is not None}
+    changes = {name: value for name, value in cfg.inference.items() if value != "own"}
     separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)
     datamodule.prepare_data()
@@ -102,6 +102,7 @@ def run(cfg: DictConfig) -> list[Row]:
     rows = [row for clip in watch(clips) for row in evaluate(separator, [clip])]
     facts = {
         "weights": cfg.ckpt_path,
+        "data_root": str(cfg.data.root),
         "inference": separator.settings,
         "part": cfg.part,
         "protocol": "BSS Eval v3, 512 taps, 16 kHz, no permutation, means weighted by clip length",
