@@ -8,7 +8,6 @@ Read from the bottom up: `StackedHourglass` is the whole network, `Hourglass` on
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +56,6 @@ class StackedHourglass(nn.Module):
         sources: S, masks per stack.
         fold: 1 is the paper's network. n > 1 folds n x n cells of the spectrogram into channels before the
             stem and unfolds the masks: n^2 times fewer cells, so about n^2 times less work.
-        compression: exponent of the magnitudes that the stem sees; 1 is the paper's, less than 1 lifts the quiet
-            cells, which are most.
         checkpointing: recompute each hourglass in the backward pass instead of storing its activations.
         channels_last: keep weights and activations in the channels-last memory format.
 
@@ -73,7 +70,6 @@ class StackedHourglass(nn.Module):
         depth: int = 4,
         sources: int = 2,
         fold: int = 1,
-        compression: float = 1.0,
         checkpointing: bool = False,
         channels_last: bool = False,
     ) -> None:
@@ -84,12 +80,9 @@ class StackedHourglass(nn.Module):
                 raise SettingError(f"model.{name}={value!r} is not allowed: give a whole number from 1 on")
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
-        if not 0 < compression <= 1:
-            raise SettingError(f"model.compression={compression!r} is not allowed: give a number above 0, at most 1")
-        self.config: dict[str, Any] = {**sizes, "compression": compression}
+        self.config = sizes
         """What rebuilds this network: plain numbers, kept in checkpoints."""
         self.fold = fold
-        self.compression = compression
         self.checkpointing = checkpointing
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -129,7 +122,7 @@ class StackedHourglass(nn.Module):
             raise ValueError(f"magnitude has shape {tuple(magnitude.shape)}, expected (B, 1, F, T)")
         n_freq, n_frames = magnitude.shape[-2:]
         pad_freq, pad_frames = -n_freq % self.fold, -n_frames % self.fold
-        x = F.pad(magnitude**self.compression, (0, pad_frames, 0, pad_freq))
+        x = F.pad(magnitude, (0, pad_frames, 0, pad_freq))
         x = F.pixel_unshuffle(x, self.fold).contiguous(memory_format=self.memory_format)
         x = self.stem(x)  # (B, channels, F/fold, T/fold)
         stack_masks = []

@@ -116,7 +116,7 @@ def test_a_random_speed_moves_all_pitches_of_a_clip_by_the_same_semitones(scale:
 
 
 def test_a_random_colour_is_a_smooth_filter_of_each_source() -> None:
-    """On white noise, the mean level of eight bands moves by half the variance asked for: its ends do."""
+    """On white noise, the mean level of eight bands moves by half the variance asked for (the ends of a band are drawn)."""
     plain = patches(clips(40000), augment=Remix(probability=0, gain_db=0))
     coloured = patches(clips(40000), augment=Remix(probability=0, gain_db=0, colour_db=4))
     moves_db = []
