@@ -74,7 +74,7 @@ class RandomPatches(Dataset):
         # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
         first = int(rng.integers(len(self.clips)))
         second = self.augment.partner(rng, first, len(self.clips))
-        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES), self.spectrogram.n_fft // 2 + 1))
+        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
         if self.scale == "clip":
@@ -82,7 +82,7 @@ class RandomPatches(Dataset):
             return self._crop_of_clip([played[first][0], played[second][1]], [starts[first], starts[second]], gains)
         segments = {clip: self._segment(clip, starts[clip], speed) for clip, speed in speeds.items()}
         sources = torch.stack([segments[first][0], segments[second][1]])
-        return self._patch(self.spectrogram(sources, centred=False) * gains[..., None])
+        return self._patch(self.spectrogram(sources * gains[:, None], centred=False))
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -127,7 +127,7 @@ class RandomPatches(Dataset):
         ]
         n_samples = max((start + self.segment_frames) * hop + n_fft, *(len(source) for source in laid))
         padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
-        spectra = self.spectrogram(padded, centred=False) * gains[..., None]
+        spectra = self.spectrogram(padded * gains[:, None], centred=False)
         scale = input_scale(self.spectrogram.magnitude(spectra.sum(0, keepdim=True)))
         return self._patch(spectra[..., start : start + self.segment_frames], scale)
 
