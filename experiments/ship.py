@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 from matplotlib.figure import Figure
+from PIL import Image
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.figures import picture
@@ -51,6 +52,7 @@ def main(run: Path, scores_path: Path, name: str) -> None:
     clip = next(clip for clip in find_clips(scores["data_root"]) if clip.name == SHOWN_CLIP)
     sources = clip.load()
     picture(separator, sources.sum(0), SAMPLE_RATE_HZ, sources).savefig(folder / "clip.png", dpi=80)
+    Image.open(folder / "clip.png").quantize(64).save(folder / "clip.png", optimize=True)
     shutil.copy(scores_path.with_name("scores.csv"), folder / "scores.csv")
     summary = {key: value for key, value in scores.items() if key not in ("rows", "data_root", "weights")}
     others = [row for row in scores["rows"] if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
@@ -72,10 +74,14 @@ def card(facts: dict[str, Any], scores: dict[str, Any], steps: int) -> dict[str,
         "test_scores_db": {
             "protocol": scores["protocol"],
             "clips": "158 test clips, every one at 0 dB voice to accompaniment",
-            **scores["summary"]["model"],
+            **{name: rounded(values) for name, values in scores["summary"]["model"].items()},
         },
         "not_good_at": NOT_GOOD_AT,
     }
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in values.items()}
 
 
 def training_curve(metrics: Path, span: int = 100) -> list[dict[str, float]]:

@@ -81,5 +81,6 @@ def _end(error: Exception) -> None:
     if not isinstance(cause, (UserError, HydraException, OmegaConfBaseException)):
         raise error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    print(f"error: {' '.join(lines[:3])}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of a DDP run have met the same
+        print(f"error: {' '.join(lines[:3])}", file=sys.stderr)
     raise SystemExit(2) from None

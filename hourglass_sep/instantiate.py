@@ -55,8 +55,9 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     settings: dict[str, Any] = {}
     if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
         settings["log_every_n_steps"] = 1
-    return instantiate(
-        cfg.trainer,
+    # Hydra would look into arguments that it is given, and a logger that does nothing answers to everything.
+    make = instantiate(cfg.trainer, _partial_=True)
+    return make(
         callbacks=callbacks,
         logger=loggers or False,
         enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),

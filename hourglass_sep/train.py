@@ -46,9 +46,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
         Separator.from_checkpoint(cfg.ckpt_path)  # fails in one line, before anything is started
     if cfg.seed is not None:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    system = build_system(cfg)
     datamodule = instantiate(cfg.data)
     datamodule.check(count_devices(cfg.trainer.devices))
-    system = build_system(cfg)
     loggers: Sequence[Logger] = []
     status = "failed"
     try:

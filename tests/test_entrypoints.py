@@ -90,6 +90,21 @@ def test_train_evaluate_and_separate_work_one_after_the_other(tiny_mir1k: Path, 
 
 
 @pytest.mark.slow
+def test_the_demo_trains_scores_separates_and_says_where_everything_is(tmp_path: Path) -> None:
+    small = ("model.channels=4", "data.clips_per_song=1", "data.steps_per_epoch=2", "trainer.max_steps=2")
+    out = succeed("hourglass_sep", "demo", *small, cwd=tmp_path)
+    assert all(word in out for word in ("mixture", "model", "ideal ratio mask", "GNSDR", "GSIR", "GSAR"))
+    places = dict(line.split(":", 1) for line in out.splitlines() if ": " in line and "/" in line)
+    for what in ("song", "stems", "picture", "scores", "checkpoint", "W&B run"):
+        assert Path(places[what].strip()).exists(), what
+    stems = [soundfile.read(Path(places["stems"].strip()) / f"{name}.wav")[0] for name in ("vocals", "accompaniment")]
+    song = soundfile.read(places["song"].strip())[0]
+    np.testing.assert_allclose(stems[0] + stems[1], song, atol=1e-4)
+    assert np.abs(stems[0]).max() > 0.01
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("outputs", "data")] == []
+
+
+@pytest.mark.slow
 def test_a_multirun_gives_each_job_its_own_wandb_run_in_one_group(tiny_mir1k: Path, tmp_path: Path) -> None:
     sweep = ("stacks=1,2", "hydra.sweep.dir=sweep", f"data.root={tiny_mir1k}", "logger=both")
     succeed("hourglass_sep.train", "-m", *TINY, *sweep, cwd=tmp_path)

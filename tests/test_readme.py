@@ -1,5 +1,6 @@
 """Every command in the README is run: as it stands, but small, and on data made here."""
 
+import json
 import os
 import re
 import shlex
@@ -84,6 +85,20 @@ def test_readme_python_block_works() -> None:
     exec(block, names)
     assert isinstance(names["stems"], dict)
     assert names["Separator"] is Separator
+
+
+@pytest.mark.parametrize(
+    ("label", "system"),
+    [("mixture", "mixture"), ("default weights", "model"), ("ideal ratio mask", "ideal ratio mask")],
+)
+def test_the_results_in_the_readme_are_those_on_record(label: str, system: str) -> None:
+    recorded = json.loads((REPO / "experiments" / "default_weights" / "scores.json").read_text())["summary"][system]
+    (row,) = re.findall(rf"^\| \**{label}\** \|(.*)\|$", README, flags=re.MULTILINE)
+    values = [
+        recorded[source][metric] for source in ("vocals", "accompaniment") for metric in ("gnsdr", "gsir", "gsar")
+    ]
+    expected = ["-" if value is None else f"{value:.2f}" for value in values]
+    assert [cell.strip(" *") for cell in row.split("|")] == expected
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:

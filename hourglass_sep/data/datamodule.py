@@ -164,12 +164,15 @@ class Mir1kDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader | list:
-        """This rank's share of the validation clips, one at a time, none twice."""
+        """This rank's share of the validation clips, one at a time.
+
+        A rank without a share gets the first clip, as Lightning wants one; its scores are counted once.
+        """
         clips = self.clips().validation
         if not clips:
             return []
         rank, world_size = self._place()
-        return DataLoader(Clips(clips[rank::world_size]), batch_size=None)
+        return DataLoader(Clips(clips[rank::world_size] or clips[:1]), batch_size=None)
 
     def _steps_done(self) -> int:
         """Training batches behind us; several to an optimiser step if gradients are accumulated."""
