@@ -5,9 +5,10 @@ Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.errors import AudioError
+
+_LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
+_LARGEST_OGG_PAGE = 65307
+_OGG_END = 4  # flag of the last page
+_MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
 
 
 def read(path: str | Path) -> tuple[Tensor, int]:
@@ -29,35 +35,50 @@ def read(path: str | Path) -> tuple[Tensor, int]:
         AudioError: the file is missing, empty, truncated, no audio, or holds values that are not finite.
     """
     path = Path(path)
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder, not a sound file: name a file in it")
-    if not path.exists():
-        raise AudioError(f"{path} does not exist: check the name")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
-    _refuse_truncated_wav(path)
     try:
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder, not a sound file: name a file in it")
+        if not path.exists():
+            raise AudioError(f"{path} does not exist: check the name")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
+        _refuse_truncated(path)
         samples, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-        raise AudioError(f"{path} cannot be read as audio ({reason}): use wav, flac, ogg or mp3") from error
+        declared = soundfile.info(path).frames
+    except soundfile.LibsndfileError as error:
+        reason = str(error.error_string).strip().rstrip(".")
+        raise AudioError(f"{path} cannot be read as audio ({reason}): damaged, or not wav, flac, ogg or mp3") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
     if samples.shape[0] == 0:
         raise AudioError(f"{path} holds no samples: fetch or export it again")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path} holds NaN or infinite samples: export it again")
+    if declared - samples.shape[0] > _MP3_SLACK:
+        raise AudioError(
+            f"{path} is truncated ({samples.shape[0]} samples, its header says {declared}): fetch or export it again"
+        )
+    if not np.isfinite(samples).all() or np.abs(samples).max() > _LOUDEST:
+        raise AudioError(f"{path} holds NaN, infinite or absurdly large samples: export it again")
     return torch.from_numpy(samples.T.copy()), int(sample_rate_hz)
 
 
-def _refuse_truncated_wav(path: Path) -> None:
-    """Raise for a RIFF file that is shorter than its header says: libsndfile reads those without a word."""
+def _refuse_truncated(path: Path) -> None:
+    """Raise for RIFF files that are shorter than they say and Ogg streams without an end: libsndfile reads both."""
+    found = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(12)
-    if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
-        return
-    declared, found = int.from_bytes(header[4:8], "little") + 8, path.stat().st_size
-    streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
-    if not streamed and declared - found > 1:
-        raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
+        file.seek(max(found - _LARGEST_OGG_PAGE, 0))
+        tail = file.read() if header[:4] == b"OggS" else b""
+    if header[:4] == b"RIFF" and header[8:12] == b"WAVE":
+        declared = int.from_bytes(header[4:8], "little") + 8
+        streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
+        if not streamed and declared - found > 1:
+            raise AudioError(
+                f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again"
+            )
+    last_page = tail.rfind(b"OggS")
+    if tail and (last_page < 0 or not tail[last_page + 5 : last_page + 6][0] & _OGG_END):
+        raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
 
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None = None) -> Tensor:
@@ -83,50 +104,89 @@ def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None =
 
 
 @contextmanager
-def opened(path: str | Path, sample_rate_hz: int, channels: int, subtype: str = "PCM_16") -> Iterator[Writer]:
-    """Open a WAV file for writing before there is anything to write, so that a bad folder is found at once.
+def opened(
+    paths: Sequence[Path], sample_rate_hz: int, channels: int, subtype: str = "PCM_16"
+) -> Iterator[list[Writer]]:
+    """Open WAV files for writing before there is anything to write, so that a bad folder is found at once.
 
-    The samples go to ``NAME.wav.part``; the name proper appears when the block ends without an error.
+    The samples go to ``NAME.wav.part``; the names proper appear, all together, when the block ends without an error.
 
     Args:
-        path: the file to write; its folder is made if need be.
-        sample_rate_hz: its sample rate.
+        paths: the files to write; their folders are made if need be.
+        sample_rate_hz: their sample rate.
         channels: C.
         subtype: libsndfile's name of the sample format: PCM_16, PCM_24, FLOAT.
 
     Raises:
-        AudioError: the folder or the file cannot be written.
+        AudioError: a folder or a file cannot be written.
     """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
+    parts = [path.with_name(path.name + ".part") for path in paths]
+    made = [folder for folder in dict.fromkeys(path.parent for path in paths) if not folder.exists()]
+    writers: list[Writer] = []
+    done = False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = soundfile.SoundFile(part, "w", sample_rate_hz, channels, subtype, format="WAV")
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path.parent} cannot be written to: choose another folder with -o") from error
+        for path, part in zip(paths, parts, strict=True):
+            with _writing(path):
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = soundfile.SoundFile(part, "w", sample_rate_hz, channels, subtype, format="WAV")
+                writers.append(Writer(file, path))
+        yield writers
+        for writer in writers:
+            writer.close()
+        for path, part in zip(paths, parts, strict=True):
+            with _writing(path):
+                os.replace(part, path)
+        done = True
+    finally:
+        if not done:
+            with suppress(AudioError):
+                for writer in writers:
+                    writer.close()
+            for part in parts:
+                with suppress(OSError):
+                    part.unlink()
+            for folder in made:
+                with suppress(OSError):  # not there, or not empty
+                    folder.rmdir()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while writing a file into one line."""
     try:
-        with file:
-            yield Writer(file)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        yield
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", error)
+        raise AudioError(f"{path} cannot be written to ({reason}): choose another folder or make room") from error
 
 
 class Writer:
     """Appends waveforms (C, N) to an open sound file."""
 
-    def __init__(self, file: soundfile.SoundFile) -> None:
+    def __init__(self, file: soundfile.SoundFile, path: Path) -> None:
         self._file = file
+        self._path = path
 
     def __call__(self, waveform: Tensor) -> int:
-        """Append (C, N); return how many samples of an integer format had to be clipped."""
+        """Append (C, N); return how many samples of an integer format had to be clipped.
+
+        Raises:
+            AudioError: the disk is full, for one.
+        """
         samples = waveform.detach().to("cpu", torch.float32).T.contiguous().numpy()
-        self._file.write(samples)
+        with _writing(self._path):
+            self._file.write(samples)
         return int((np.abs(samples) > 1.0).sum()) if self._file.subtype.startswith("PCM") else 0
+
+    def close(self) -> None:
+        """Finish the file; `opened` does this."""
+        with _writing(self._path):
+            self._file.close()
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate_hz: int, subtype: str = "PCM_16") -> int:
     """Write (C, N) as WAV; return how many samples were clipped. See `opened`."""
-    with opened(path, sample_rate_hz, waveform.shape[0], subtype) as append:
+    with opened([Path(path)], sample_rate_hz, waveform.shape[0], subtype) as (append,):
         return append(waveform)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 import wandb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pytorch_lightning.callbacks import Callback, RichProgressBar
@@ -15,6 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.errors import UserError
 from hourglass_sep.figures import picture
 from hourglass_sep.system import SeparationSystem
 
@@ -45,6 +47,20 @@ class Throughput(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
         self._since = None
+
+
+class StopOnDivergence(Callback):
+    """Ends training, in one line, when the loss is no number any more; looks whenever Lightning logs."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        """Look at the step's loss.
+
+        Raises:
+            UserError: it is NaN or infinite.
+        """
+        is_logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if (is_logged or trainer.is_last_batch) and not torch.isfinite(outputs["loss"]):
+            raise UserError(f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: lower optimizer.lr")
 
 
 class StepProgress(RichProgressBar):

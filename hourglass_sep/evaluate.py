@@ -92,6 +92,8 @@ def run(cfg: DictConfig) -> list[Row]:
     """
     if cfg.part not in PARTS:
         raise UserError(f"part={cfg.part} is not allowed: choose from {', '.join(PARTS)}")
+    if cfg.limit is not None and (not isinstance(cfg.limit, int) or cfg.limit < 1):
+        raise UserError(f"limit={cfg.limit} is not allowed: give a whole number from 1 on, or null for all clips")
     changes = {name: value for name, value in cfg.inference.items() if value != "own"}
     separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)
@@ -99,6 +101,8 @@ def run(cfg: DictConfig) -> list[Row]:
     clips = getattr(datamodule.clips(), cfg.part)[: cfg.limit]
     if not clips:
         raise DataError(f"{cfg.data.root} has no clips for part={cfg.part}: choose another part or data.root")
+    for clip in clips:
+        clip.load()  # a bad one is found before any time is spent on the others
     rows = [row for clip in watch(clips) for row in evaluate(separator, [clip])]
     facts = {
         "weights": cfg.ckpt_path,

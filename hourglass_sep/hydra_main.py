@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hourglass_sep.errors import UserError
 from hourglass_sep.paths import CONFIG_DIR
@@ -22,6 +23,9 @@ _IDLE_WARNINGS = (
     "Experiment logs directory .* exists",  # Hydra made it for this run
     ".*treespec.*is deprecated",  # Lightning's, about its own code
     "The number of training batches .* is smaller than the logging interval",
+    "Total length of .* across ranks is zero",  # data.split=all validates on nothing
+    "The dirpath has changed",  # a resumed run has a folder of its own
+    ".*sync_dist=True",  # validation scores are gathered before they are logged
     ".*does not have many workers",  # cutting patches takes a fraction of a step, see `make bench`
 )
 
@@ -35,28 +39,39 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
         @functools.wraps(task)
-        def job(cfg: DictConfig) -> None:
-            # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
-            try:
-                task(cfg)
-            except (HydraException, OmegaConfBaseException, UserError) as error:
-                _end(error)
-
-        @functools.wraps(task)
         def main() -> None:
             # Hydra would print several lines and end with 1; with this variable it raises instead.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             _silence_advertising()
-            sys.argv[1:] = [quote_group_option(argument) for argument in sys.argv[1:]]
-            run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
+            sys.argv[1:] = [quote_group_option(expand_home(argument)) for argument in sys.argv[1:]]
+            composed = False
+
+            @functools.wraps(task)
+            def job(cfg: DictConfig) -> None:
+                nonlocal composed
+                composed = True
+                # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
+                try:
+                    task(cfg)
+                except Exception as error:
+                    _end(error)
+
             try:
-                run()
-            except (HydraException, OmegaConfBaseException) as error:
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+            except Exception as error:
+                if not composed and isinstance(error, ValueError):  # Hydra's answer to model=null and the like
+                    error = UserError(f"the options do not make a config ({error}): see --help")
                 _end(error)
 
         return main
 
     return decorate
+
+
+def expand_home(argument: str) -> str:
+    """``data.root=~/MIR-1K`` to the folder that is meant; shells leave the tilde alone there, and Hydra refuses it."""
+    key, equals, value = argument.partition("=")
+    return key + equals + os.path.expanduser(value)
 
 
 def quote_group_option(argument: str) -> str:
@@ -75,12 +90,22 @@ def _silence_advertising() -> None:
 
 def _end(error: Exception) -> None:
     """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
+    line = _explain(error)
+    if line is None:
+        raise error
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _explain(error: Exception) -> str | None:
+    """What the user did, if it was the user."""
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    if not isinstance(cause, (UserError, HydraException, OmegaConfBaseException)):
-        raise error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of a DDP run have met the same
-        print(f"error: {' '.join(lines[:3])}", file=sys.stderr)
-    raise SystemExit(2) from None
+    if isinstance(cause, UserError):
+        return str(cause)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}: choose another place, hydra.run.dir= for a run's folder"
+    if isinstance(error, (HydraException, OmegaConfBaseException, MisconfigurationException)):
+        return str(error if isinstance(error, InstantiationException) else cause)
+    return None

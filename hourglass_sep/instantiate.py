@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,9 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hourglass_sep.callbacks import StepProgress
-from hourglass_sep.errors import UserError
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
 
@@ -30,13 +33,24 @@ def build_separator(cfg: DictConfig) -> Separator:
 
 
 def build_system(cfg: DictConfig) -> SeparationSystem:
-    """The LightningModule of a training config."""
-    return SeparationSystem(
+    """The LightningModule of a training config.
+
+    Raises:
+        UserError: a setting of the separator, the optimiser or the schedule that is not possible.
+    """
+    if cfg.model.sources != len(SOURCES):
+        raise SettingError(f"model.sources={cfg.model.sources} is not allowed: there are {' and '.join(SOURCES)}")
+    system = SeparationSystem(
         build_separator(cfg),
         instantiate(cfg.loss),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
     )
+    try:
+        system.configure_optimizers()
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise SettingError(f"optimizer or scheduler: {error}: see conf/optimizer and conf/scheduler") from error
+    return system
 
 
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
@@ -51,18 +65,28 @@ def build_loggers(cfg: DictConfig | None) -> list[Logger]:
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """The trainer; a run that is shorter than the logging interval logs every step."""
+    """The trainer; a run that is shorter than the logging interval logs every step.
+
+    Raises:
+        UserError: a setting that Lightning refuses.
+    """
     settings: dict[str, Any] = {}
+    for name in ("max_steps", "log_every_n_steps"):
+        if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
+            raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")
     if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
         settings["log_every_n_steps"] = 1
     # Hydra would look into arguments that it is given, and a logger that does nothing answers to everything.
     make = instantiate(cfg.trainer, _partial_=True)
-    return make(
-        callbacks=callbacks,
-        logger=loggers or False,
-        enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
-        **settings,
-    )
+    try:
+        return make(
+            callbacks=callbacks,
+            logger=loggers or False,
+            enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
+            **settings,
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"trainer or strategy: {error}: see conf/trainer and conf/strategy") from error
 
 
 def count_devices(devices: int | str | list[int]) -> int:
@@ -80,7 +104,7 @@ def count_devices(devices: int | str | list[int]) -> int:
             return devices
     elif devices == "auto":
         return 1
-    elif not isinstance(devices, (str, bool)) and len(devices):
+    elif isinstance(devices, Sequence) and not isinstance(devices, str) and len(devices):
         return len(devices)
     raise UserError(f"trainer.devices={devices} is not allowed: give a number from 1 on, a list of them or auto")
 
@@ -94,7 +118,8 @@ def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
     wanted, found = count_devices(devices), torch.cuda.device_count()
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and found > 0)
     if on_gpu and wanted > found:
+        fewer = f"set trainer.devices=N to at most {found}, or " if found else ""
         raise UserError(
-            f"{wanted} GPU(s) asked for, {found} found: set trainer.devices=N to at most {found}, "
-            f"or trainer.accelerator=cpu trainer.devices={wanted} to train on the CPU"
+            f"{wanted} GPU(s) asked for, {found} found: {fewer}set "
+            f"trainer.accelerator=cpu trainer.devices={wanted} to train on the CPU"
         )

@@ -25,7 +25,8 @@ def share(masks: Tensor, rule: str, dim: int = -3) -> Tensor:
     if rule == "raw":
         return masks
     total = masks.sum(dim, keepdim=True)
-    return torch.where(total > _EPS, masks / total.clamp_min(_EPS), 1 / masks.shape[dim])
+    # NaN must stay NaN, or a diverged network would look like a poor one.
+    return torch.where(total <= _EPS, 1 / masks.shape[dim], masks / total.clamp_min(_EPS))
 
 
 def apply_masks(masks: Tensor, spectrum: Tensor) -> Tensor:

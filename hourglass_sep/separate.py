@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.progress import track
 from hourglass_sep import audio
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.devices import CHOICES, choose_device
-from hourglass_sep.errors import UserError
+from hourglass_sep.errors import AudioError, UserError
 from hourglass_sep.separator import Separator
 
 
@@ -30,14 +30,17 @@ def separate_file(separator: Separator, path: Path, out: Path) -> list[Path]:
         The files, in the order of `SOURCES`.
 
     Raises:
-        AudioError: the song cannot be read or the folder not be written to; nothing is left there.
+        AudioError: the song cannot be read, its stems cannot be written or would replace it; nothing is left there.
     """
+    if path.stem in ("", ".", ".."):
+        raise AudioError(f"{path} gives its stems' folder no name: rename it")
+    paths = [out / path.stem / f"{source}.wav" for source in SOURCES]
+    if os.path.realpath(path) in map(os.path.realpath, paths):
+        raise AudioError(f"{path} would be overwritten by its own stem: choose another folder with -o")
     waveform, sample_rate_hz = audio.read(path)
     if not waveform.any():
         print(f"warning: {path} is silent, and so are its stems", file=sys.stderr)
-    paths = [out / path.stem / f"{source}.wav" for source in SOURCES]
-    with ExitStack() as stack:
-        writers = [stack.enter_context(audio.opened(path, sample_rate_hz, waveform.shape[0])) for path in paths]
+    with audio.opened(paths, sample_rate_hz, waveform.shape[0]) as writers:
         stems = separator.separate(waveform, sample_rate_hz)
         clipped = sum(write(stem) for write, stem in zip(writers, stems.values(), strict=True))
     if clipped:
@@ -69,10 +72,12 @@ def run(arguments: Sequence[str] | None = None) -> list[Path]:
         UserError: see `separate_file`; or two songs whose stems would get the same names.
     """
     options = parser().parse_args(arguments)
-    names = [song.stem for song in options.songs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{names.count(name)} songs are named {name}: separate them into different folders")
+    for song in options.songs:
+        twins = [str(other) for other in options.songs if other.stem.casefold() == song.stem.casefold()]
+        if len(twins) > 1:
+            raise UserError(f"{' and '.join(twins)} would share a folder: separate them one by one, with other -o")
+        if not os.path.isfile(song):
+            audio.read(song)  # says what is wrong before any other song is separated
     separator = Separator.load(options.name).to(choose_device(options.device))
     songs = track(options.songs, "separating", disable=not sys.stdout.isatty(), console=Console())
     return [path for song in songs for path in separate_file(separator, song, options.out)]

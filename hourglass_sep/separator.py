@@ -64,8 +64,13 @@ class Separator(nn.Module):
         ):
             if value not in allowed:
                 raise SettingError(f"inference.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
-        if context_frames < 0 or batch_windows < 1:
-            raise SettingError(f"{context_frames=} or {batch_windows=} is not allowed: from 0 and from 1 on")
+        for name, number, least in (
+            ("window_frames", 1 if window_frames is None else window_frames, 1),
+            ("context_frames", context_frames, 0),
+            ("batch_windows", batch_windows, 1),
+        ):
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise SettingError(f"inference.{name}={number!r} is not allowed: give a whole number from {least} on")
         if window_frames is not None and window_frames <= 2 * context_frames:
             raise SettingError(
                 f"inference.window_frames={window_frames} is not allowed: it must exceed twice "
@@ -149,8 +154,8 @@ class Separator(nn.Module):
         """
         if not 1 <= waveform.dim() <= 3 or 0 in waveform.shape:
             raise ValueError(f"waveform has shape {tuple(waveform.shape)}, expected (N), (C, N) or (B, C, N)")
-        if sample_rate_hz < 1:
-            raise ValueError(f"sample_rate_hz={sample_rate_hz} is not allowed: give it in Hz")
+        if not isinstance(sample_rate_hz, int) or sample_rate_hz < 1:
+            raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give a whole number of Hz")
         if not torch.isfinite(waveform).all():
             raise ValueError("waveform holds NaN or infinite samples")
         batched = waveform.reshape(-1, *waveform.shape[-2:]) if waveform.dim() > 1 else waveform[None, None]
@@ -181,11 +186,11 @@ class Separator(nn.Module):
 
     def estimate_masks(self, magnitude: Tensor) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
-        masks = self.stack_masks(magnitude)[-1].clamp_min(0)
+        masks = self.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0)
         return share(self.refine(masks, magnitude), self.mask_rule)
 
-    def stack_masks(self, magnitude: Tensor) -> Tensor:
-        """The network's raw masks of every stack: (B, 1, F, T) to (K, B, S, F, T), window by window."""
+    def stack_masks(self, magnitude: Tensor, stacks: slice = slice(None)) -> Tensor:
+        """The network's raw masks of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window."""
         n_batch, _, n_freq, n_frames = magnitude.shape
         context = 0 if self.window_frames is None else self.context_frames
         window = self.window_frames or n_frames
@@ -198,7 +203,7 @@ class Separator(nn.Module):
         scales = scale.repeat_interleave(n_windows, 0) if self.scale == "clip" else input_scale(windows)
         masks = torch.cat(
             [
-                self.network(batch / divisor).float()[..., context : context + hop]
+                self.network(batch / divisor)[stacks, ..., context : context + hop].float()
                 for batch, divisor in zip(
                     windows.split(self.batch_windows), scales.split(self.batch_windows), strict=True
                 )

@@ -31,7 +31,7 @@ class Spectrogram(nn.Module):
             "n_freq": n_freq,
         }
         for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SettingError(f"audio.{name}={value!r} is not allowed: give a whole number from 1 on")
         if n_freq > n_fft // 2 + 1:
             raise SettingError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")

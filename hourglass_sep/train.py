@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from hourglass_sep.errors import UserError
+from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.evaluate import evaluate, table, watch, write_results
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
@@ -29,6 +30,7 @@ from hourglass_sep.provenance import provenance
 from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import ESTIMATE
+from hourglass_sep.weights import describe, read
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -42,13 +44,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     refuse_parallel_sweep(cfg)
     check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
-    if cfg.ckpt_path is not None:
-        Separator.from_checkpoint(cfg.ckpt_path)  # fails in one line, before anything is started
     if cfg.seed is not None:
+        if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+            raise UserError(f"seed={cfg.seed} is not allowed: give a whole number from 0 to {2**32 - 1}, or null")
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     system = build_system(cfg)
     datamodule = instantiate(cfg.data)
-    datamodule.check(count_devices(cfg.trainer.devices))
+    datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
+    if cfg.ckpt_path is not None:
+        check_resumable(cfg.ckpt_path, system.separator, cfg.trainer.max_steps)
     loggers: Sequence[Logger] = []
     status = "failed"
     try:
@@ -84,6 +88,25 @@ def best_checkpoint(cfg: DictConfig) -> Path:
     folder = Path(cfg.paths.checkpoint_dir)
     best = folder / "best.ckpt"
     return best if best.exists() else folder / "last.ckpt"
+
+
+def check_resumable(path: str, separator: Separator, max_steps: int) -> None:
+    """Find out early whether training can go on from a checkpoint.
+
+    Raises:
+        CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
+    """
+    description, _ = read(path)
+    own = describe(separator)
+    for part in ("model", "audio"):
+        if description[part] != own[part]:
+            wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
+            raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")
+    if 0 <= max_steps <= checkpoint["global_step"]:
+        raise CheckpointError(f"{path} has {checkpoint['global_step']} steps behind it: raise trainer.max_steps")
 
 
 def refuse_parallel_sweep(cfg: DictConfig) -> None:

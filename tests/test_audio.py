@@ -41,11 +41,12 @@ def test_clipped_samples_are_counted(tmp_path: Path) -> None:
 
 
 def broken_files(folder: Path) -> dict[str, Path]:
-    files = {what: folder / f"{what}.wav" for what in ("empty", "truncated", "infinite", "hollow", "text")}
+    files = {what: folder / f"{what}.wav" for what in ("empty", "truncated", "infinite", "enormous", "hollow", "text")}
     files["empty"].touch()
     soundfile.write(files["truncated"], sound(9000).numpy(), 8000)
     files["truncated"].write_bytes(files["truncated"].read_bytes()[:9000])
     soundfile.write(files["infinite"], np.array([0.1, np.nan, 0.2]), 8000, "FLOAT")
+    soundfile.write(files["enormous"], np.array([0.1, 1e37]), 8000, "FLOAT")
     soundfile.write(files["hollow"], np.zeros(0), 8000)
     files["text"].write_text("not a song at all, only words about one\n" * 20)
     return files | {"missing": folder / "missing.wav", "folder": folder}
@@ -56,7 +57,8 @@ def broken_files(folder: Path) -> dict[str, Path]:
     {
         "empty": "is an empty file",
         "truncated": "is truncated",
-        "infinite": "NaN or infinite",
+        "infinite": "NaN, infinite",
+        "enormous": "absurdly large",
         "hollow": "no samples",
         "text": "cannot be read as audio",
         "missing": "does not exist",
@@ -71,11 +73,37 @@ def test_a_broken_file_is_named_in_one_line(what: str, words: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_half_a_file_is_refused_in_every_format(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"song.{suffix}"
+    soundfile.write(path, sound(2 * 44100, 2).numpy(), 44100)
+    audio.read(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match=r"truncated|damaged"):
+        audio.read(path)
+
+
+def test_a_name_that_the_system_cannot_open_is_refused_in_one_line(tmp_path: Path) -> None:
+    for name in ("a" * 300 + ".wav", "bad\udcff.wav"):
+        with pytest.raises(AudioError):
+            audio.read(tmp_path / name)
+
+
+def test_files_that_are_opened_together_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "new" / "b.wav").mkdir(parents=True)
+    with (
+        pytest.raises(AudioError, match=r"b\.wav"),
+        audio.opened([tmp_path / "new" / "a.wav", tmp_path / "new" / "b.wav"], 8000, 1),
+    ):
+        pytest.fail("the block was entered")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["b.wav"]
+
+
 def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("older")
 
     def fail_half_way() -> None:
-        with audio.opened(tmp_path / "a.wav", 8000, 1) as append:
+        with audio.opened([tmp_path / "a.wav"], 8000, 1) as (append,):
             append(sound(1, 100))
             raise RuntimeError("disk full")
 
@@ -84,12 +112,20 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     assert (tmp_path / "a.wav").read_text() == "older"
 
+    def fail_in_a_new_folder() -> None:
+        with audio.opened([tmp_path / "new" / "a.wav"], 8000, 1):
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError):
+        fail_in_a_new_folder()
+    assert not (tmp_path / "new").exists()
+
 
 def test_a_folder_that_cannot_be_made_is_found_before_the_computation(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(AudioError, match="cannot be written to"),
-        audio.opened(tmp_path / "file" / "a.wav", 8000, 1),
+        audio.opened([tmp_path / "file" / "a.wav"], 8000, 1),
     ):
         pytest.fail("the block was entered")
 

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.hydra_main import quote_group_option
+from hourglass_sep.hydra_main import expand_home, quote_group_option
 from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system
 from hourglass_sep.paths import CONFIG_DIR
 
@@ -112,3 +112,9 @@ def test_quoting_touches_the_stacks_group_only() -> None:
     assert quote_group_option("stacks='1','2'") == "stacks='1','2'"
     for argument in ("model.stacks=1,2", "-m", "seed=3", "data.root=/x/stacks=1"):
         assert quote_group_option(argument) == argument
+
+
+def test_a_tilde_in_a_value_is_the_home_folder() -> None:
+    assert expand_home("data.root=~/MIR-1K") == f"data.root={Path.home()}/MIR-1K"
+    for argument in ("~model", "-m", "data.root=a~b", "x=y=~"):
+        assert expand_home(argument) == argument

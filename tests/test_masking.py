@@ -22,6 +22,10 @@ def test_masks_divided_by_their_sum_add_up_to_one_even_where_all_are_zero() -> N
     torch.testing.assert_close(shared[1, 0] * masks[1, 1], shared[1, 1] * masks[1, 0])
 
 
+def test_masks_that_are_no_numbers_are_not_shared_out_in_equal_parts() -> None:
+    assert bool(share(torch.full((2, 3, 4), torch.nan), "sum_to_one").isnan().all())
+
+
 def test_each_source_is_its_mask_times_the_spectrum_of_every_channel() -> None:
     masks, spectrum = torch.rand(2, 3, 4, 5), spectra(2, 2, 4, 5)
     applied = apply_masks(masks, spectrum)

@@ -87,16 +87,13 @@ def test_readme_python_block_works() -> None:
     assert names["Separator"] is Separator
 
 
-@pytest.mark.parametrize(
-    ("label", "system"),
-    [("mixture", "mixture"), ("default weights", "model"), ("ideal ratio mask", "ideal ratio mask")],
-)
-def test_the_results_in_the_readme_are_those_on_record(label: str, system: str) -> None:
+@pytest.mark.parametrize("system", ["mixture", "model", "ideal ratio mask"])
+def test_the_results_in_the_readme_are_those_on_record(system: str) -> None:
+    label = "default weights" if system == "model" else system
     recorded = json.loads((REPO / "experiments" / "default_weights" / "scores.json").read_text())["summary"][system]
     (row,) = re.findall(rf"^\| \**{label}\** \|(.*)\|$", README, flags=re.MULTILINE)
-    values = [
-        recorded[source][metric] for source in ("vocals", "accompaniment") for metric in ("gnsdr", "gsir", "gsar")
-    ]
+    sources, metrics = ("vocals", "accompaniment"), ("gnsdr", "gsir", "gsar")
+    values = [recorded[source][metric] for source in sources for metric in metrics]
     expected = ["-" if value is None else f"{value:.2f}" for value in values]
     assert [cell.strip(" *") for cell in row.split("|")] == expected
 

@@ -7,7 +7,7 @@ import torch
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic import PEAK, synthesize_song, write_synthetic_mir1k
-from hourglass_sep.errors import SettingError
+from hourglass_sep.errors import DataError, SettingError
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.metrics import bss_eval_sources
 from hourglass_sep.separator import Separator
@@ -92,6 +92,15 @@ def test_a_set_that_was_cut_short_is_completed_and_a_whole_one_left_alone(tmp_pa
     assert [path.stat().st_mtime_ns for path in paths] == before
     write_synthetic_mir1k(tmp_path, SONGS, 1, (1.0, 1.0), seed=1)
     assert not contents(tmp_path).items() & whole.items()
+    write_synthetic_mir1k(tmp_path, {"bass": 1}, 1, (1.0, 1.0), seed=1)
+    assert list(contents(tmp_path)) == ["bass_1_01.wav"]
+
+
+def test_real_clips_are_never_mixed_with_made_up_ones(tiny_mir1k: Path) -> None:
+    before = contents(tiny_mir1k)
+    with pytest.raises(DataError, match=r"data\.root"):
+        write_synthetic_mir1k(tiny_mir1k, SONGS, 1, (1.0, 1.0), seed=0)
+    assert contents(tiny_mir1k) == before
 
 
 @pytest.mark.parametrize(

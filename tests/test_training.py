@@ -1,5 +1,6 @@
 import csv
 import importlib.metadata
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,42 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tin
         assert torch.equal(value, ends[1]["state_dict"][name]), name
 
 
+def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: Path) -> None:
+    train.run(config(tiny_mir1k, tmp_path / "run"))
+    last = f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
+    for message, override in {
+        r"another model: .* model\.channels=4": "model.channels=8",
+        "another audio": "spectrogram.hop_length=128",
+        r"2 steps behind it: raise trainer\.max_steps": "trainer.max_steps=2",
+    }.items():
+        with pytest.raises(CheckpointError, match=message):
+            train.run(config(tiny_mir1k, tmp_path / "other", last, override))
+
+
+def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"loss is (nan|inf) .* lower optimizer\.lr"):
+        train.run(config(tiny_mir1k, tmp_path, "optimizer.lr=1e30", "trainer.max_steps=4"))
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_without_a_seed_runs_differ(tiny_mir1k: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        train.run(config(tiny_mir1k, tmp_path / name, "seed=null"))
+    assert logged(tmp_path / "first", "train/loss") != logged(tmp_path / "second", "train/loss")
+
+
+def test_a_bad_clip_of_any_part_is_found_before_training(tiny_mir1k: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_mir1k, tmp_path / "data")
+    for name, overrides in {"amy_2_01": [], "amy_9_01": [], "bug_2_01": ["test=true"]}.items():
+        path = tmp_path / "data" / "Wavfile" / f"{name}.wav"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:9000])
+        with pytest.raises(UserError, match=rf"{name}\.wav is truncated"):
+            train.run(config(tmp_path / "data", tmp_path / "run", *overrides))
+        path.write_bytes(whole)
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_reads_no_test_clip_unless_asked(tiny_mir1k: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     (root / "Wavfile").mkdir(parents=True)
@@ -145,7 +182,15 @@ def test_bad_requests_are_refused_before_anything_is_written(tiny_mir1k: Path, t
     run_dir = tmp_path / "run"
     for message, overrides in {
         "no MIR-1K clips": [f"data.root={tmp_path}"],
-        "does not exist": ["ckpt_path=nowhere.ckpt"],
+        "is not a file": ["ckpt_path=nowhere.ckpt"],
+        "no clip to validate on": ["data.validation_songs=[zz_1]"],
+        "model.sources=3": ["model.sources=3"],
+        "optimizer": ["optimizer.lr=abc"],
+        "trainer or strategy": ["trainer.precision=foo"],
+        "trainer.max_steps=abc": ["trainer.max_steps=abc"],
+        "trainer.devices=1.5": ["trainer.devices=1.5"],
+        "seed=-1": ["seed=-1"],
+        "data.scale": ["data.scale=song"],
         "trainer.accelerator=cpu": ["trainer.accelerator=gpu", "trainer.devices=8"],
         "trainer.devices": ["trainer.devices=0"],
     }.items():

@@ -52,16 +52,21 @@ def test_settings_can_be_overridden_when_loading(tmp_path: Path) -> None:
 def test_checkpoints_of_something_else_are_named_in_one_line(tmp_path: Path) -> None:
     good = small()
     junk = {
-        "missing.ckpt": "does not exist",
+        "missing.ckpt": "is not a file",
         "text.ckpt": "not a checkpoint",
         "other.ckpt": "something else",
         "future.ckpt": "does not describe",
+        "later.ckpt": "another version",
+        "diverged.ckpt": "diverged",
         "bare.safetensors": "no card",
         "damaged.safetensors": "damaged",
     }
     (tmp_path / "text.ckpt").write_text("words")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     torch.save({"state_dict": {}, KEY: describe(good) | {"model": {"wings": 2}}}, tmp_path / "future.ckpt")
+    torch.save({"state_dict": {}, KEY: describe(good) | {"format": "hourglass_sep/99"}}, tmp_path / "later.ckpt")
+    lost = {"separator.network.x": torch.tensor([1.0, torch.nan])}
+    torch.save({"state_dict": lost, KEY: describe(good)}, tmp_path / "diverged.ckpt")
     save_weights(good, tmp_path / "good.safetensors", {})
     shutil.copy(tmp_path / "good.safetensors", tmp_path / "bare.safetensors")
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:99])

@@ -6,6 +6,8 @@ import numpy as np
 
 from hourglass_sep.errors import SettingError
 
+_MOST = 24  # dB or semitones; two octaves are more than any voice is apart from another
+
 
 class NoAugmentation:
     """The clips as they are (the paper's recipe)."""
@@ -32,15 +34,15 @@ class Remix(NoAugmentation):
         semitones: speeds are drawn such that pitches move by up to +-semitones, formants with them: other singers.
 
     Raises:
-        ValueError: a probability outside [0, 1] or a negative number.
+        ValueError: a probability outside [0, 1], or another number outside [0, 24].
     """
 
     def __init__(self, probability: float = 0.5, gain_db: float = 5.0, semitones: float = 0.0) -> None:
         if not 0 <= probability <= 1:
             raise SettingError(f"augment.probability={probability} is not allowed: give a number from 0 to 1")
         for name, value in {"gain_db": gain_db, "semitones": semitones}.items():
-            if value < 0:
-                raise SettingError(f"augment.{name}={value} is not allowed: give a number from 0 on")
+            if not 0 <= value <= _MOST:
+                raise SettingError(f"augment.{name}={value} is not allowed: give a number from 0 to {_MOST}")
         self.probability = probability
         self.gain_db = gain_db
         self.semitones = semitones

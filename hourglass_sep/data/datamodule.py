@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +62,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         batch_size: patches per optimiser step over all devices together.
         steps_per_epoch: optimiser steps that make an epoch; validation follows each.
         num_workers: processes that cut patches; 0 cuts them in the training process.
-        seed: seed of the patches.
+        seed: seed of the patches; None for other ones in every run.
 
     Raises:
         ValueError: a number out of range.
@@ -81,12 +82,20 @@ class Mir1kDataModule(pl.LightningDataModule):
         batch_size: int = 4,
         steps_per_epoch: int = 500,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch}.items():
-            if not isinstance(value, int) or value < 1:
+        for name, value in {
+            "batch_size": batch_size,
+            "steps_per_epoch": steps_per_epoch,
+            "segment_frames": segment_frames,
+        }.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SettingError(f"data.{name}={value!r} is not allowed: give a whole number from 1 on")
+        if not isinstance(num_workers, int) or num_workers < 0:
+            raise SettingError(f"data.num_workers={num_workers!r} is not allowed: give a whole number from 0 on")
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise SettingError(f"data.seed={seed!r} is not allowed: give a whole number from 0 on, or null")
         self.root = Path(root)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
@@ -99,26 +108,35 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers
-        self.seed = seed
+        self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
 
-    def check(self, devices: int = 1) -> None:
+    def check(self, devices: int = 1, test: bool = False) -> None:
         """Find out early, before any process is started, whether these devices can train on what there is.
 
         Args:
             devices: how many there will be.
+            test: whether the test clips will be scored.
 
         Raises:
             UserError: the batch does not divide by them.
-            DataError: there are no clips.
+            DataError: there are no clips, or one of those that will be needed is not as MIR-1K has it.
         """
         if self.batch_size % devices:
             raise UserError(
                 f"data.batch_size={self.batch_size} is the batch of all devices together and does not divide by "
                 f"{devices} of them: give a multiple of {devices}"
             )
-        if not self.clips().train:
+        clips = self.clips()
+        if not clips.train:
             raise DataError(f"no clip of {', '.join(self.train_singers)} in {self.root}: set data.train_singers")
+        if not clips.validation and self.split_name != "all":
+            raise DataError(
+                f"no clip to validate on in {self.root}: set data.validation_songs, or data.split=all to do without"
+            )
+        self.patches()
+        for clip in clips.validation + (clips.test if test else []):
+            clip.load()
 
     def clips(self) -> Split:
         """The clips of every part.
@@ -207,10 +225,10 @@ class SyntheticDataModule(Mir1kDataModule):
         super().__init__(root, **settings)  # type: ignore[arg-type]
         self._arguments = dict(songs), clips_per_song, (seconds[0], seconds[1]), data_seed
 
-    def check(self, devices: int = 1) -> None:
-        """As for real clips, which are made first."""
+    def check(self, devices: int = 1, test: bool = False) -> None:
+        """As for real clips; they are made first."""
         self.prepare_data()
-        super().check(devices)
+        super().check(devices, test)
 
     def prepare_data(self) -> None:
         """Write the songs unless they are there; Lightning calls this on one process per machine."""

@@ -53,7 +53,7 @@ class Clip:
         try:
             waveform, sample_rate_hz = audio.read(self.path)
         except AudioError as error:
-            raise DataError(f"{str(error).split(': ')[0]}: {remedy}") from error
+            raise DataError(f"{str(error).rsplit(': ', 1)[0]}: {remedy}") from error
         if waveform.shape[0] != len(SOURCES):
             raise DataError(f"{self.path} has {waveform.shape[0]} channel(s), MIR-1K has 2: {remedy}")
         if sample_rate_hz != SAMPLE_RATE_HZ:

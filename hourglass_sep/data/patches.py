@@ -14,7 +14,7 @@ from hourglass_sep.audio import resample
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.errors import SettingError
-from hourglass_sep.scaling import input_scale
+from hourglass_sep.scaling import SCALES, input_scale
 from hourglass_sep.spectrogram import Spectrogram
 
 TARGETS = ("magnitude", "phase_sensitive")
@@ -52,8 +52,9 @@ class RandomPatches(Dataset):
     ) -> None:
         if not clips:
             raise SettingError("there are no clips to train on: check data.root and data.train_singers")
-        if target not in TARGETS:
-            raise SettingError(f"data.target={target!r} is not allowed: choose from {', '.join(TARGETS)}")
+        for name, value, allowed in (("target", target, TARGETS), ("scale", scale, SCALES)):
+            if value not in allowed:
+                raise SettingError(f"data.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale

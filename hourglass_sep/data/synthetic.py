@@ -20,7 +20,7 @@ from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.band import Style, play
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.voice import Singer, draw_melody, sing
-from hourglass_sep.errors import SettingError
+from hourglass_sep.errors import DataError, SettingError
 
 VERSION = 1
 """Part of the manifest; raise it when the same seed makes other songs, so that sets on disk are made again."""
@@ -80,7 +80,8 @@ def write_synthetic_mir1k(
 ) -> list[Path]:
     """Write ``root/Wavfile/SINGER_SONG_CLIP.wav``, 16 kHz, 16 bit, left accompaniment, right voice, as MIR-1K has it.
 
-    A set that is there already, made with the same arguments, is left as it is; one that was cut short is completed.
+    A set that is there already, made with the same arguments, is left as it is; one that was cut short is completed;
+    one that was made with others is replaced.
 
     Args:
         root: the folder to write; ``synthetic.json`` in it says what was made.
@@ -91,6 +92,9 @@ def write_synthetic_mir1k(
 
     Returns:
         The files, in order.
+
+    Raises:
+        DataError: the folder holds clips that are not synthetic.
     """
     root = Path(root)
     manifest = root / "synthetic.json"
@@ -109,14 +113,22 @@ def write_synthetic_mir1k(
         for song in range(1, n_songs + 1)
         for clip in range(1, clips_per_song + 1)
     }
-    if manifest.exists() and manifest.read_text() == made_from and all(path.exists() for path in plan):
-        return list(plan)
+    made_before = manifest.read_text() if manifest.exists() else ""
+    there = set((root / "Wavfile").glob("*.wav"))
+    if there and not made_before:
+        raise DataError(f"{root} holds other clips: give data=synthetic a folder of its own with data.root")
+    if made_before != made_from:
+        for path in there:
+            path.unlink()
+        root.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(made_from)
     for path, (name, song, clip) in plan.items():
+        if path.exists():
+            continue
         root_seed = (seed, zlib.crc32(name.encode()))
         singer = Singer.draw(np.random.default_rng(root_seed))
         style = Style.draw(np.random.default_rng((*root_seed, song)))
         length = np.random.default_rng((*root_seed, song, clip, 0)).uniform(*seconds)
         sources = synthesize_song((*root_seed, song, clip, 1), length, SAMPLE_RATE_HZ, singer, style)
         audio.write(path, sources, SAMPLE_RATE_HZ)
-    manifest.write_text(made_from)
     return list(plan)

@@ -62,15 +62,29 @@ def load_pretrained(name: str = "default", **changes: Any) -> Separator:
 
 def load_checkpoint(path: str | Path, **changes: Any) -> Separator:
     """See `Separator.from_checkpoint`."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: give a checkpoint file, or a name that ships, 'default'")
-    description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    description, weights = read(path)
     try:
         return build(description, weights, **changes)
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} does not describe a network of this version ({reason})") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What `describe` said of a checkpoint's separator, and the network's weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of something else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships, 'default'")
+    description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise CheckpointError(f"{path} holds NaN or infinite weights, its training diverged: give another file")
+    return description, weights
 
 
 def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -78,7 +92,7 @@ def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # there is no end to what unpickling another file may raise
         raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+    if not isinstance(checkpoint, dict) or not {KEY, "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} is a checkpoint of something else: give one that hourglass_sep.train wrote")
     prefix = "separator.network."
     weights = {
@@ -92,13 +106,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     if not card.is_file():
         raise CheckpointError(f"{path} has no card: put {card.name} beside it")
     try:
-        description = json.loads(card.read_text())
-        weights = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} or its card is damaged: fetch both again") from error
-    if not str(description.get("format", "")).startswith("hourglass_sep/"):
-        raise CheckpointError(f"{card} is the card of something else: fetch both files again")
-    return description, weights
+        return json.loads(card.read_text()), safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
 
 def save_weights(separator: Separator, path: str | Path, card: dict[str, Any]) -> None:
@@ -112,5 +122,5 @@ def save_weights(separator: Separator, path: str | Path, card: dict[str, Any]) -
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in separator.network.state_dict().items()}
-    safetensors.torch.save_file(weights, path)
+    path.write_bytes(safetensors.torch.save(weights))
     path.with_suffix(".json").write_text(json.dumps(describe(separator) | card, indent=2) + "\n")
