@@ -17,10 +17,11 @@ from rich.progress import track
 from rich.table import Table
 
 from hourglass_sep.audio import resample
+from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
-from hourglass_sep.errors import DataError, UserError
+from hourglass_sep.errors import DataError
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.metrics import MEANINGLESS_DB
@@ -90,10 +91,9 @@ def run(cfg: DictConfig) -> list[Row]:
     Raises:
         UserError: missing data or weights, or a part that does not exist.
     """
-    if cfg.part not in PARTS:
-        raise UserError(f"part={cfg.part} is not allowed: choose from {', '.join(PARTS)}")
-    if cfg.limit is not None and (not isinstance(cfg.limit, int) or cfg.limit < 1):
-        raise UserError(f"limit={cfg.limit} is not allowed: give a whole number from 1 on, or null for all clips")
+    check_choice("part", cfg.part, PARTS)
+    if cfg.limit is not None:
+        check_whole("limit", cfg.limit)
     changes = {name: value for name, value in cfg.inference.items() if value != "own"}
     separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)

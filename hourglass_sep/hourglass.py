@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import SettingError
 
 
@@ -76,8 +77,7 @@ class StackedHourglass(nn.Module):
         super().__init__()
         sizes = {"stacks": stacks, "channels": channels, "depth": depth, "sources": sources, "fold": fold}
         for name, value in sizes.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingError(f"model.{name}={value!r} is not allowed: give a whole number from 1 on")
+            check_whole(f"model.{name}", value)
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
         self.config = sizes

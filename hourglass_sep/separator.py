@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
+from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import MASK_RULES, apply_masks, share
@@ -57,20 +58,13 @@ class Separator(nn.Module):
         batch_windows: int = 8,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("scale", scale, SCALES),
-            ("masks", masks, MASK_RULES),
-            ("high_band", high_band, HIGH_BANDS),
-        ):
-            if value not in allowed:
-                raise SettingError(f"inference.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
-        for name, number, least in (
-            ("window_frames", 1 if window_frames is None else window_frames, 1),
-            ("context_frames", context_frames, 0),
-            ("batch_windows", batch_windows, 1),
-        ):
-            if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise SettingError(f"inference.{name}={number!r} is not allowed: give a whole number from {least} on")
+        check_choice("inference.scale", scale, SCALES)
+        check_choice("inference.masks", masks, MASK_RULES)
+        check_choice("inference.high_band", high_band, HIGH_BANDS)
+        check_whole("inference.context_frames", context_frames, least=0)
+        check_whole("inference.batch_windows", batch_windows)
+        if window_frames is not None:
+            check_whole("inference.window_frames", window_frames)
         if window_frames is not None and window_frames <= 2 * context_frames:
             raise SettingError(
                 f"inference.window_frames={window_frames} is not allowed: it must exceed twice "

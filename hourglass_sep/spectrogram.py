@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio import functional
 
+from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import SettingError
 
 
@@ -31,8 +32,7 @@ class Spectrogram(nn.Module):
             "n_freq": n_freq,
         }
         for name, value in sizes.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingError(f"audio.{name}={value!r} is not allowed: give a whole number from 1 on")
+            check_whole(f"audio.{name}", value)
         if n_freq > n_fft // 2 + 1:
             raise SettingError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")
         if hop_length > n_fft // 2:

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.evaluate import evaluate, table, watch, write_results
 from hourglass_sep.hydra_main import hydra_main
@@ -45,8 +46,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     refuse_parallel_sweep(cfg)
     check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     if cfg.seed is not None:
-        if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-            raise UserError(f"seed={cfg.seed} is not allowed: give a whole number from 0 to {2**32 - 1}, or null")
+        check_whole("seed", cfg.seed, least=0)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     system = build_system(cfg)
     datamodule = instantiate(cfg.data)

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass_sep import audio
+from hourglass_sep.checks import check_whole
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, RandomPatches
 from hourglass_sep.data.synthetic import write_synthetic_mir1k
-from hourglass_sep.errors import DataError, SettingError, UserError
+from hourglass_sep.errors import DataError, UserError
 from hourglass_sep.spectrogram import Spectrogram
 
 
@@ -85,17 +86,12 @@ class Mir1kDataModule(pl.LightningDataModule):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "batch_size": batch_size,
-            "steps_per_epoch": steps_per_epoch,
-            "segment_frames": segment_frames,
-        }.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingError(f"data.{name}={value!r} is not allowed: give a whole number from 1 on")
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise SettingError(f"data.num_workers={num_workers!r} is not allowed: give a whole number from 0 on")
-        if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise SettingError(f"data.seed={seed!r} is not allowed: give a whole number from 0 on, or null")
+        check_whole("data.batch_size", batch_size)
+        check_whole("data.steps_per_epoch", steps_per_epoch)
+        check_whole("data.segment_frames", segment_frames)
+        check_whole("data.num_workers", num_workers, least=0)
+        if seed is not None:
+            check_whole("data.seed", seed, least=0)
         self.root = Path(root)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames

@@ -13,8 +13,9 @@ from pathlib import Path
 from torch import Tensor
 
 from hourglass_sep import audio
+from hourglass_sep.checks import check_choice
 from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import AudioError, DataError, SettingError
+from hourglass_sep.errors import AudioError, DataError
 
 SAMPLE_RATE_HZ = 16000
 
@@ -111,8 +112,7 @@ def split_clips(
     Raises:
         ValueError: an unknown split.
     """
-    if split not in SPLITS:
-        raise SettingError(f"data.split={split!r} is not allowed: choose from {', '.join(SPLITS)}")
+    check_choice("data.split", split, list(SPLITS))
     known = [clip for clip in clips if clip.singer in train_singers]
     test = [clip for clip in clips if clip.singer not in train_singers]
     held_out = SPLITS[split](list(train_singers), set(validation_songs))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.audio import resample
+from hourglass_sep.checks import check_choice
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.errors import SettingError
@@ -52,9 +53,8 @@ class RandomPatches(Dataset):
     ) -> None:
         if not clips:
             raise SettingError("there are no clips to train on: check data.root and data.train_singers")
-        for name, value, allowed in (("target", target, TARGETS), ("scale", scale, SCALES)):
-            if value not in allowed:
-                raise SettingError(f"data.{name}={value!r} is not allowed: choose from {', '.join(allowed)}")
+        check_choice("data.target", target, TARGETS)
+        check_choice("data.scale", scale, SCALES)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale

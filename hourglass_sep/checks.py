@@ -1,0 +1,27 @@
+"""Checks of settings, so that a wrong one is named by its config key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hourglass_sep.errors import SettingError
+
+
+def check_whole(key: str, value: object, least: int = 1) -> None:
+    """Accept whole numbers from ``least`` on.
+
+    Raises:
+        SettingError: the value is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{key}={value!r} is not allowed: give a whole number from {least} on")
+
+
+def check_choice(key: str, value: object, allowed: Sequence[str]) -> None:
+    """Accept one of some names.
+
+    Raises:
+        SettingError: the value is something else.
+    """
+    if value not in allowed:
+        raise SettingError(f"{key}={value!r} is not allowed: choose from {', '.join(allowed)}")
