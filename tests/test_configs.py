@@ -73,6 +73,12 @@ def test_paper_experiment_is_the_papers_recipe() -> None:
     assert cfg.loss._target_.endswith("masked_l1")
 
 
+def test_the_songs_that_are_set_aside_are_those_that_the_field_agreed_on() -> None:
+    data = composed("train").data
+    assert (data.split, list(data.train_singers)) == ("standard", ["abjones", "amy"])
+    assert list(data.validation_songs) == ["abjones_5", "amy_9", "amy_16"]
+
+
 def test_audio_numbers_are_written_in_one_place_only() -> None:
     numbers = {"sample_rate_hz": 8000, "n_fft": 1024, "hop_length": 256, "n_freq": 512}
     for path in CONFIG_DIR.rglob("*.yaml"):

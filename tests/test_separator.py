@@ -34,14 +34,15 @@ class Recorder(nn.Module):
 
 
 class Constant(nn.Module):
-    """The same mask everywhere for each source."""
+    """Two stacks: the first one's masks are useless, the second's are the same everywhere for each source."""
 
     def __init__(self, *values: float) -> None:
         super().__init__()
         self.values = nn.Parameter(torch.tensor(values))
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        return self.values[None, None, :, None, None].expand(1, len(magnitude), -1, *magnitude.shape[-2:])
+        masks = self.values[None, :, None, None].expand(len(magnitude), -1, *magnitude.shape[-2:])
+        return torch.stack([masks.flip(1), masks])
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

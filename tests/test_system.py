@@ -1,0 +1,39 @@
+import functools
+
+import pytest
+import torch
+
+from hourglass_sep.hourglass import StackedHourglass
+from hourglass_sep.losses import masked_l1, masked_l2
+from hourglass_sep.separator import Separator
+from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.system import SeparationSystem
+
+
+@pytest.mark.parametrize("loss", [masked_l1, masked_l2])
+def test_the_training_loss_is_the_sum_over_all_stacks_and_sources(loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = StackedHourglass(stacks=3, channels=4, depth=1)
+    system = SeparationSystem(
+        Separator(network, Spectrogram()),
+        loss,
+        torch.optim.Adam,
+        functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1),
+    )
+    logged: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(system, "log", lambda name, value, **_: logged.update({name: value}))
+    monkeypatch.setattr(system, "log_dict", logged.update)
+    batch = {"mixture": torch.rand(2, 1, 32, 16), "targets": torch.rand(2, 2, 32, 16)}
+    value = system.training_step(batch, 0)
+    masks = network(batch["mixture"])
+    each = torch.stack(
+        [
+            loss(masks[k : k + 1, :, s : s + 1], batch["mixture"], batch["targets"][:, s : s + 1])[0, 0]
+            for k in range(3)
+            for s in range(2)
+        ]
+    ).reshape(3, 2)
+    torch.testing.assert_close(value, each.sum())
+    torch.testing.assert_close(logged["train/loss"], each.sum())
+    for k in range(3):
+        torch.testing.assert_close(logged[f"train/loss_stack{k}"], each[k].sum())
