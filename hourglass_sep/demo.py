@@ -10,6 +10,7 @@ from rich.console import Console
 from hourglass_sep import audio, train
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic import synthesize_song
+from hourglass_sep.evaluate import show
 from hourglass_sep.figures import picture
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.separate import separate_file
@@ -49,7 +50,9 @@ def main(cfg: DictConfig) -> None:
     """The command."""
     console = Console(soft_wrap=True)
     console.print("Training a small network on synthetic songs, then scoring it and separating a song with it.")
-    for what, path in run(cfg).items():
+    made = run(cfg)
+    show(made["scores"].parent)
+    for what, path in made.items():
         console.print(f"{what + ':':<12} {path}")
     console.print("Next: the README says how to train on MIR-1K and how to read the W&B run.")
 

@@ -64,14 +64,27 @@ def watch(clips: Sequence[Clip], what: str = "scoring") -> Iterable[Clip]:
 
 def table(rows: Sequence[Row]) -> Table:
     """GNSDR, GSIR and GSAR of every system and source, in dB."""
-    result = Table("system", title=f"{len({row['clip'] for row in rows})} clips, dB")
-    for source in reversed(SOURCES):
-        for metric in METRICS:
-            result.add_column(f"{source}\nG{metric.upper()}", justify="right")
+    result = Table("system", "source", title=f"{len({row['clip'] for row in rows})} clips, dB")
+    for metric in METRICS:
+        result.add_column(f"G{metric.upper()}", justify="right")
     for system, scores in summarise(rows).items():
-        cells = [scores[source][f"g{metric}"] for source in reversed(SOURCES) for metric in METRICS]
-        result.add_row(system, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+        for source in reversed(SOURCES):
+            cells = [scores[source][f"g{metric}"] for metric in METRICS]
+            name = system if source == SOURCES[-1] else ""
+            result.add_row(name, source, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+        result.add_section()
     return result
+
+
+def show(folder: Path) -> None:
+    """Print the table of the scores that `write_results` left in a folder."""
+    rows = json.loads((folder / "scores.json").read_text())["rows"]
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table(rows))
+    missing = count_unscored(rows)
+    if missing:
+        console.print(f"{missing} rows have no score (silent or too short) and are left out of the averages")
+    console.print(f"-: above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is, a score measures rounding only")
 
 
 def write_results(folder: Path, rows: Sequence[Row], facts: dict[str, Any]) -> None:
@@ -118,14 +131,9 @@ def run(cfg: DictConfig) -> list[Row]:
 @hydra_main("evaluate")
 def main(cfg: DictConfig) -> None:
     """The command."""
-    rows = run(cfg)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(rows))
-    missing = count_unscored(rows)
-    if missing:
-        console.print(f"{missing} rows have no score (silent or too short) and are left out of the averages")
-    console.print(f"{MIXTURE} SAR and the like above {MEANINGLESS_DB:.0f} dB mean nothing and are shown as -")
-    console.print(f"rows: {cfg.paths.run_dir}/scores.csv and scores.json", soft_wrap=True)
+    run(cfg)
+    show(Path(cfg.paths.run_dir))
+    Console(soft_wrap=True).print(f"rows: {cfg.paths.run_dir}/scores.csv and scores.json")
 
 
 if __name__ == "__main__":

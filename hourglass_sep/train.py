@@ -17,7 +17,7 @@ from rich.console import Console
 
 from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import CheckpointError, UserError
-from hourglass_sep.evaluate import evaluate, table, watch, write_results
+from hourglass_sep.evaluate import evaluate, show, watch, write_results
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
     build_callbacks,
@@ -72,7 +72,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
             metrics |= scores
             for logger in loggers:
                 logger.log_metrics(scores, step=trainer.global_step)
-            Console().print(table(rows))
         status = "success"
     finally:
         # Without this the next job of a sweep would go on in the same W&B run.
@@ -129,6 +128,8 @@ def main(cfg: DictConfig) -> None:
     metrics = run(cfg)
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return
+    if cfg.test:
+        show(Path(cfg.paths.run_dir))
     console = Console(soft_wrap=True)
     for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
         if name in metrics:

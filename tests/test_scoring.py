@@ -99,5 +99,5 @@ def test_results_are_plain_json_with_null_for_no_score(tmp_path: Path) -> None:
 def test_the_table_shows_a_dash_where_there_is_no_score() -> None:
     rows = [row(c, 10, v, s) for s in ("vocals", "accompaniment") for c, v in (("a", None), ("b", None))]
     cells = [list(column.cells) for column in table(rows).columns]
-    assert cells[0] == ["model"]
-    assert all(column == ["-"] for column in cells[1:])
+    assert cells[:2] == [["model", ""], ["vocals", "accompaniment"]]
+    assert cells[2:] == [["-", "-"]] * 3
