@@ -32,7 +32,7 @@ format: install  ## mend what ruff can mend
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bench: install  ## loader, network and scorer speed, measured side by side
-	$(BIN)/python experiments/bench.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 
 clean:  ## remove what runs and builds leave behind (not .venv, not data)
 	rm -rf outputs dist build .pytest_cache .ruff_cache .mypy_cache

@@ -54,7 +54,7 @@ def main() -> None:
 
 def loader(songs: list[torch.Tensor]) -> Table:
     """Patches per second with and without the network."""
-    patches = RandomPatches([song[:, ::2] for song in songs], Spectrogram(), 64, "window", augment=Remix())
+    patches = RandomPatches([song[:, ::2] for song in songs], Spectrogram(), 64, "window", augment=Remix(semitones=3))
     batch = [patches[i] for i in range(4)]
     mixture, targets = (torch.stack([patch[key] for patch in batch]) for key in ("mixture", "targets"))
     alone = 4 / seconds(lambda: [patches[i] for i in range(4)])
