@@ -39,10 +39,11 @@ class BssEval:
     blind audio source separation", IEEE TASLP 14(4), 2006.
 
     Rows without a score are NaN, never an exception. All rows: fewer than `MIN_SAMPLES` samples, a reference with a
-    value that is not finite, references of which one is a filtered copy of others (their Gram matrix is singular).
-    Row j alone: reference j is silent (all zero), estimate j is silent or not finite. A silent reference is
-    left out of the other rows' projections; where only one reference is left, there is nothing to interfere and SIR
-    is above `MEANINGLESS_DB`. Such values are returned as they come.
+    value that is not finite, references of which one is a filtered copy of others or that have more taps than the
+    convolution has samples (their Gram matrix is singular). Row j alone: reference j is silent (all zero), estimate
+    j is silent or not finite. A silent reference is left out of the other rows' projections; where only one
+    reference is left, there is nothing to interfere and SIR is above `MEANINGLESS_DB`. Such values are returned as
+    they come.
     """
 
     def __init__(self, references: Tensor, filter_length: int = 512) -> None:
@@ -96,6 +97,8 @@ class BssEval:
         One matrix at a time, and never LU: torch's batched LU and solve hang on CPUs (pytorch issue 142815).
         """
         n_refs, taps = self._spectra.shape[0], self._taps
+        if n_refs * taps > self._shape[1] + taps - 1:
+            return None  # more unknowns than equations: singular, whatever rounding makes of the pivots
         cross = self._spectra.conj().unsqueeze(1) * self._spectra
         correlation = torch.fft.irfft(cross, self._n_fft)  # (R, R, n_fft), lags modulo n_fft
         lags = torch.cat([correlation[..., self._n_fft - taps + 1 :], correlation[..., :taps]], -1)
