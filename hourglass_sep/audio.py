@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -60,6 +61,28 @@ def read(path: str | Path) -> tuple[Tensor, int]:
     if not np.isfinite(samples).all() or np.abs(samples).max() > _LOUDEST:
         raise AudioError(f"{path} holds NaN, infinite or absurdly large samples: export it again")
     return torch.from_numpy(samples.T.copy()), int(sample_rate_hz)
+
+
+class Info(NamedTuple):
+    """What a sound file's header says; the length of compressed files may be an estimate."""
+
+    n_samples: int
+    sample_rate_hz: int
+    channels: int
+
+
+def info(path: str | Path) -> Info:
+    """Read a sound file's header.
+
+    Raises:
+        AudioError: the file is missing or no audio.
+    """
+    try:
+        found = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise AudioError(f"{path} cannot be read as audio ({reason}): damaged, or not wav, flac, ogg or mp3") from error
+    return Info(found.frames, found.samplerate, found.channels)
 
 
 def _refuse_truncated(path: Path) -> None:

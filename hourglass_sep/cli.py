@@ -12,6 +12,8 @@ COMMANDS = {
     "demo": "train, score and separate on synthetic songs, in under five minutes",
     "train": "train a network: key=value ..., as python -m hourglass_sep.train",
     "evaluate": "score weights on MIR-1K: key=value ..., as python -m hourglass_sep.evaluate",
+    "score": "score any tool's stems: --reference DIR --estimate DIR",
+    "report": "tables, intervals and plots of scores: SCORES.json ... -o FOLDER",
     "separate": "separate songs: FILE ... -o FOLDER",
 }
 

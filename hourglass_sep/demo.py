@@ -10,9 +10,9 @@ from rich.console import Console
 from hourglass_sep import audio, train
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.evaluate import show
 from hourglass_sep.figures import picture
 from hourglass_sep.hydra_main import hydra_main
+from hourglass_sep.results import show
 from hourglass_sep.separate import separate_file
 from hourglass_sep.separator import Separator
 

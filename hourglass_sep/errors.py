@@ -4,8 +4,16 @@
 class UserError(Exception):
     """Something that the user can mend: one line that names the thing and the remedy.
 
-    The commands print the message without a traceback and end with exit code 2.
+    The commands print the message without a traceback and end with the exit code.
     """
+
+    exit_code = 2
+
+
+class Interrupted(UserError):  # noqa: N818 - nothing went wrong
+    """Ctrl-C, where something is to be said about what was kept."""
+
+    exit_code = 130
 
 
 class AudioError(UserError):

@@ -94,7 +94,7 @@ def _end(error: Exception) -> None:
     if line is None:
         raise error
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    raise SystemExit(2) from None
+    raise SystemExit(getattr(error, "exit_code", 2)) from None
 
 
 def _explain(error: Exception) -> str | None:

@@ -17,8 +17,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from hourglass_sep.callbacks import StepProgress
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
+
+VALIDATION_PROTOCOL = "mir1k"
+"""Checkpoints are chosen by its GNSDR; `hourglass_sep.evaluate` scores under any."""
 
 
 def build_separator(cfg: DictConfig) -> Separator:
@@ -45,6 +49,7 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
         instantiate(cfg.loss),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
+        load_protocol(VALIDATION_PROTOCOL),
     )
     try:
         system.configure_optimizers()

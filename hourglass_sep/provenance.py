@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -21,6 +22,14 @@ def provenance() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "hardware": hardware(),
     }
+
+
+def code_hash() -> str:
+    """A hash of this package's modules: what was computed by others may differ."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def git_commit() -> str:

@@ -1,4 +1,4 @@
-"""Scores by clip and over a whole set: GNSDR, GSIR and GSAR as the MIR-1K literature reports them."""
+"""Scores by clip and over a whole set, under any protocol."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ from typing import Any
 from torch import Tensor
 
 from hourglass_sep.constants import SOURCES
-from hourglass_sep.metrics import MEANINGLESS_DB, BssEval, global_score, nsdr
+from hourglass_sep.metrics import AVERAGES
+from hourglass_sep.projection import MEANINGLESS_DB, as_channels
+from hourglass_sep.protocols import Protocol
 
 Row = dict[str, Any]
-"""One clip, system and source: clip, system, source, n_samples, then sdr, nsdr, sir and sar in dB (None: no score)."""
+"""One clip, system and source: clip, system, source, n_samples, then the protocol's metrics in dB (None: no score)."""
 
-MIXTURE = "mixture"
-METRICS = ("nsdr", "sir", "sar")
+Summary = dict[str, dict[str, dict[str, float | None]]]
+"""``summary[system][source]``: averages in dB under their names in lower case, and ``clips``, how many rows."""
 
 
-def score_clip(clip: str, references: Tensor, estimates: Mapping[str, Tensor]) -> list[Row]:
+def score_clip(
+    protocol: Protocol,
+    clip: str,
+    references: Tensor,
+    estimates: Mapping[str, Tensor],
+    sample_rate_hz: int,
+    sources: Sequence[str] = SOURCES,
+) -> list[Row]:
     """Score every system's estimate of one clip, the unprocessed mixture among them.
 
     Args:
+        protocol: how.
         clip: its name.
-        references: (S, N) at the rate that is scored.
-        estimates: system name to (S, N).
+        references: (S, N) or (S, C, N).
+        estimates: system name to estimates of the references' shape.
+        sample_rate_hz: the rate of them all.
+        sources: the names of the S sources.
 
     Returns:
         A row for each system and source, the mixture's first.
     """
-    evaluate = BssEval(references)
-    mixture = references.sum(0, keepdim=True).expand_as(references)
-    mixture_scores = evaluate(mixture)
-    rows = []
-    for system, scores in [(MIXTURE, mixture_scores)] + [
-        (name, evaluate(estimate)) for name, estimate in estimates.items()
-    ]:
-        gains = nsdr(scores.sdr, mixture_scores.sdr)
-        for s, source in enumerate(SOURCES):
-            values = {"sdr": scores.sdr[s], "nsdr": gains[s], "sir": scores.sir[s], "sar": scores.sar[s]}
-            rows.append(
-                {"clip": clip, "system": system, "source": source, "n_samples": references.shape[-1]}
-                | {name: _plain(float(value)) for name, value in values.items()}
-            )
-    return rows
+    systems = {name: as_channels(estimate) for name, estimate in estimates.items()}
+    scores = protocol.score(as_channels(references), systems, sample_rate_hz)
+    facts = {"clip": clip, "n_samples": references.shape[-1]}
+    return [
+        {"clip": clip, "system": system, "source": source, "n_samples": facts["n_samples"]}
+        | {metric: _plain(float(values[metric][s])) for metric in protocol.metrics}
+        for system, values in scores.items()
+        for s, source in enumerate(sources)
+    ]
 
 
 def _plain(value: float) -> float | None:
@@ -54,40 +60,46 @@ def _plain(value: float) -> float | None:
 def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
     """Rows of several processes as one list, none twice, in the order of the clips' names."""
     unique = {(row["clip"], row["system"], row["source"]): row for part in parts for row in part}
-    order = {source: s for s, source in enumerate(SOURCES)}
-    return sorted(unique.values(), key=lambda row: (row["clip"], row["system"], order[row["source"]]))
+    return sorted(unique.values(), key=lambda row: row["clip"])
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """GNSDR, GSIR and GSAR: averages over the clips, weighted by their length, without the rows that have no score.
+def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) -> Summary:
+    """Averages over clips, without the rows that have no score.
 
-    Returns:
-        ``summary[system][source]`` with ``gnsdr``, ``gsir``, ``gsar`` in dB (None where no clip has a score) and
-        ``clips``, how many rows there are.
+    Args:
+        rows: of one protocol.
+        headline: the metrics to average and what the averages are called, `Protocol.headline`.
+        average: a name from `hourglass_sep.metrics.AVERAGES`.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["system"], row["source"]), []).append(row)
-    summary: dict[str, dict[str, dict[str, float | None]]] = {}
+    summary: Summary = {}
     for (system, source), group in groups.items():
         lengths = [row["n_samples"] for row in group]
         scores: dict[str, float | None] = {"clips": len(group)}
-        for metric in METRICS:
+        for metric, label in headline.items():
             values = [math.nan if row[metric] is None else row[metric] for row in group]
-            scores[f"g{metric}"] = _plain(global_score(values, lengths))
+            scores[key(label)] = _plain(AVERAGES[average](values, lengths))
         summary.setdefault(system, {})[source] = scores
     return summary
 
 
-def as_metrics(rows: Sequence[Row], system: str, prefix: str) -> dict[str, float]:
-    """One system's global scores under the names they are logged by: ``PREFIX/gnsdr_vocals``, NaN for no score."""
+def key(label: str) -> str:
+    """``SI-SDR`` to ``si_sdr``: how a label is spelt in files and logs."""
+    return label.lower().replace("-", "_")
+
+
+def as_metrics(rows: Sequence[Row], protocol: Protocol, system: str, prefix: str) -> dict[str, float]:
+    """One system's averages under the names they are logged by: ``PREFIX/gnsdr_vocals``, NaN for no score."""
     return {
-        f"{prefix}/g{metric}_{source}": math.nan if scores[f"g{metric}"] is None else float(scores[f"g{metric}"] or 0.0)
-        for source, scores in summarise(rows).get(system, {}).items()
-        for metric in METRICS
+        f"{prefix}/{name}_{source}": math.nan if value is None else value
+        for source, scores in summarise(rows, protocol.headline, protocol.average).get(system, {}).items()
+        for name, value in scores.items()
+        if name != "clips"
     }
 
 
-def count_unscored(rows: Sequence[Row]) -> int:
-    """How many rows are left out of the averages because they have no SDR."""
-    return sum(row["sdr"] is None for row in rows)
+def count_unscored(rows: Sequence[Row], metric: str) -> int:
+    """How many rows are left out of the averages because they have no score."""
+    return sum(row[metric] is None for row in rows)

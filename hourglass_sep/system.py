@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import KEY, describe
@@ -29,6 +30,7 @@ class SeparationSystem(pl.LightningModule):
         loss: masks (K, B, S, F, T), mixture (B, 1, F, T), targets (B, S, F, T) to losses (K, S).
         optimizer: parameters to an optimiser.
         scheduler: the optimiser to a schedule that counts steps.
+        protocol: how validation scores.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class SeparationSystem(pl.LightningModule):
         loss: Callable[[Tensor, Tensor, Tensor], Tensor],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
+        protocol: Protocol,
     ) -> None:
         super().__init__()
         self.separator = separator
         self.loss = loss
         self._optimizer = optimizer
         self._scheduler = scheduler
+        self.protocol = protocol
         self.validation_rows: list[Row] = []
         """The rows of the last validation, all ranks together."""
 
@@ -67,12 +71,13 @@ class SeparationSystem(pl.LightningModule):
         """Separate and score one clip, as evaluation does."""
         mixture = batch.sources.sum(0)
         estimate = self.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
-        self.validation_rows += score_clip(batch.name, batch.sources.cpu(), {ESTIMATE: estimate.cpu()})
+        estimates = {ESTIMATE: estimate.cpu()}
+        self.validation_rows += score_clip(self.protocol, batch.name, batch.sources.cpu(), estimates, SAMPLE_RATE_HZ)
 
     def on_validation_epoch_end(self) -> None:
         """Gather the rows of all ranks and log the global scores."""
         self.validation_rows = merge_rows(self._gather(self.validation_rows))
-        metrics = as_metrics(self.validation_rows, ESTIMATE, "val")
+        metrics = as_metrics(self.validation_rows, self.protocol, ESTIMATE, "val")
         gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr")]
         self.log_dict(metrics)
         self.log("val/gnsdr", sum(gnsdr) / max(len(gnsdr), 1), prog_bar=True)

@@ -15,9 +15,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from hourglass_sep.baselines import OracleMask
 from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import CheckpointError, UserError
-from hourglass_sep.evaluate import evaluate, show, watch, write_results
+from hourglass_sep.evaluate import evaluate_all
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
     build_callbacks,
@@ -27,7 +28,9 @@ from hourglass_sep.instantiate import (
     check_devices,
     count_devices,
 )
+from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.provenance import provenance
+from hourglass_sep.results import show, write_results
 from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import ESTIMATE
@@ -66,9 +69,10 @@ def run(cfg: DictConfig) -> dict[str, float]:
         if cfg.test and trainer.is_global_zero:
             clips = datamodule.clips().test
             best = Separator.from_checkpoint(best_checkpoint(cfg), refine=instantiate(cfg.refine))
-            rows = [row for clip in watch(clips, "testing") for row in evaluate(best, [clip])]
-            write_results(Path(cfg.paths.run_dir), rows, facts | {"part": "test"})
-            scores = as_metrics(rows, ESTIMATE, "test")
+            ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
+            rows = evaluate_all(best, clips, system.protocol, ceiling, what="testing")
+            write_results(Path(cfg.paths.run_dir), rows, system.protocol, facts | {"part": "test"})
+            scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
             metrics |= scores
             for logger in loggers:
                 logger.log_metrics(scores, step=trainer.global_step)

@@ -29,7 +29,8 @@ def composed(name: str, *overrides: str, run_dir: Path = Path("nowhere")) -> Dic
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_group_option_composes_and_resolves(option: str) -> None:
-    OmegaConf.to_container(composed("train", option), resolve=True, throw_on_missing=True)
+    primary = "evaluate" if option.split("=")[0] in ("protocol", "baselines") else "train"
+    OmegaConf.to_container(composed(primary, option), resolve=True, throw_on_missing=True)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -97,8 +98,13 @@ def test_configs_hold_no_absolute_path() -> None:
 def test_every_target_in_the_configs_is_ours_or_a_librarys() -> None:
     for path in CONFIG_DIR.rglob("*.yaml"):
         for line in path.read_text().splitlines():
-            if "_target_:" in line:
-                assert line.split(":")[1].strip().split(".")[0] in ("hourglass_sep", "torch", "pytorch_lightning")
+            if line.startswith("_target_:"):
+                assert line.split(":")[1].strip().split(".")[0] in (
+                    "hourglass_sep",
+                    "torch",
+                    "pytorch_lightning",
+                    "hydra",
+                )
 
 
 def test_wandb_sweep_file_overrides_keys_that_exist() -> None:

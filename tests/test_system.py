@@ -5,6 +5,7 @@ import torch
 
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.losses import masked_l1, masked_l2
+from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
 from hourglass_sep.system import SeparationSystem
@@ -19,6 +20,7 @@ def test_the_training_loss_is_the_sum_over_all_stacks_and_sources(loss, monkeypa
         loss,
         torch.optim.Adam,
         functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1),
+        load_protocol("mir1k"),
     )
     logged: dict[str, torch.Tensor] = {}
     monkeypatch.setattr(system, "log", lambda name, value, **_: logged.update({name: value}))

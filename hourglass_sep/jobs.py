@@ -1,0 +1,148 @@
+"""Scoring many clips: in parallel, in bounded memory, and so that an interrupted run can be taken up again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from hourglass_sep.checks import check_whole
+from hourglass_sep.errors import Interrupted, UserError
+from hourglass_sep.scoring import Row
+
+Item = TypeVar("Item")
+
+
+class Journal:
+    """The finished clips of a run, a line each, so that the same run can go on after an interruption.
+
+    Args:
+        path: the file; None keeps nothing.
+        facts: all that the rows depend on, in plain types. A journal of other facts is not continued but replaced.
+    """
+
+    def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._head = json.dumps(facts, sort_keys=True)
+        self.done: dict[str, list[Row]] = {}
+        """Clip name to rows."""
+        if path is not None:
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        lines = path.read_text().splitlines() if path.is_file() else []
+        if lines[:1] == [self._head]:
+            for line in lines[1:]:
+                with suppress(ValueError, KeyError):  # the last line of a run that was killed may be cut off
+                    entry = json.loads(line)
+                    self.done[entry["clip"]] = entry["rows"]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [self._head] + [json.dumps({"clip": clip, "rows": rows}) for clip, rows in self.done.items()]
+            path.write_text("\n".join(lines) + "\n")
+        except OSError as error:
+            raise UserError(f"{path} cannot be written to ({error.strerror}): choose another folder") from error
+
+    def add(self, clip: str, rows: list[Row]) -> None:
+        """Write a finished clip down, whole and at once; from any thread."""
+        with self._lock:
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps({"clip": clip, "rows": rows}) + "\n")
+            self.done[clip] = rows
+
+    def close(self) -> None:
+        """The run is complete: nothing is to be continued."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def score_all(
+    score: Callable[[Item], list[Row]],
+    items: Mapping[str, Item],
+    journal: Journal,
+    workers: int | None = None,
+    what: str = "scoring",
+) -> list[Row]:
+    """Score clips in parallel, with a progress bar where the output is a terminal.
+
+    Args:
+        score: makes the rows of one clip; called in threads, each computing on one core.
+        items: clip name to what ``score`` takes.
+        journal: what is done already, and where the rest is written down.
+        workers: threads; one for each core by default.
+        what: the progress bar's title.
+
+    Returns:
+        All rows, in the order of ``items``.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed; the finished clips are in the journal.
+    """
+    if workers is not None:
+        check_whole("workers", workers)
+    missing = {name: item for name, item in items.items() if name not in journal.done}
+    workers = max(min(workers or torch.get_num_threads(), len(missing)), 1)
+    bar = track(
+        _work(score, missing, journal, workers),
+        what,
+        total=len(items),
+        completed=len(items) - len(missing),
+        disable=not sys.stdout.isatty(),
+        console=Console(),
+    )
+    with _threads_of_one_core(workers):
+        try:
+            for _ in bar:
+                pass
+        except KeyboardInterrupt:
+            kept = f"{len(journal.done)} of {len(items)} clips are done"
+            remedy = f"{kept} and kept: run the same command again to go on" if journal.path else f"{kept}, none kept"
+            raise Interrupted(f"interrupted: {remedy}") from None
+    return [row for name in items for row in journal.done[name]]
+
+
+def _work(
+    score: Callable[[Item], list[Row]], items: Mapping[str, Item], journal: Journal, workers: int
+) -> Iterator[None]:
+    """Yield for every clip that is done; no more of them are in memory than twice the workers."""
+    waiting = iter(items.items())
+    running: set[Future[None]] = set()
+
+    def job(name: str, item: Item) -> None:
+        journal.add(name, score(item))  # here and not by the reader: whatever ends the run, this clip is kept
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                for name, item in itertools.islice(waiting, 2 * workers - len(running)):
+                    running.add(pool.submit(job, name, item))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _threads_of_one_core(workers: int) -> Iterator[None]:
+    """Share the cores between the workers: several threads inside of each would only be in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before // workers, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

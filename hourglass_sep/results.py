@@ -1,0 +1,92 @@
+"""Score tables: on the screen and in files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hourglass_sep.projection import MEANINGLESS_DB
+from hourglass_sep.protocols import MIXTURE, Protocol
+from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
+
+
+def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, facts: Mapping[str, Any]) -> None:
+    """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with the averages and the facts.
+
+    Args:
+        folder: where; made if need be.
+        rows: at least one.
+        protocol: under which they were made.
+        facts: what else belongs beside the numbers, in plain types.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _replaced(folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    content = {
+        "protocol": protocol.describe(),
+        **facts,
+        "summary": summarise(rows, protocol.headline, protocol.average),
+        "unscored_rows": count_unscored(rows, protocol.metrics[0]),
+        "rows": list(rows),
+    }
+    _replaced(folder / "scores.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    for name in ("scores.csv", "scores.json"):
+        os.replace(_replaced(folder / name), folder / name)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def table(content: Mapping[str, Any]) -> Table:
+    """Averages of every system and source in dB, best systems last, of what is in a ``scores.json``."""
+    protocol, summary = content["protocol"], content["summary"]
+    clips = len({row["clip"] for row in content["rows"]})
+    result = Table("system", "source", title=f"{clips} clips, dB; protocol {protocol['name']} {protocol['hash']}")
+    labels = list(protocol["headline"].values())
+    for label in labels:
+        result.add_column(label, justify="right")
+    for system in by_score(summary, key(labels[0])):
+        for place, (source, scores) in enumerate(reversed(summary[system].items())):
+            cells = [scores[key(label)] for label in labels]
+            name = "" if place else system
+            result.add_row(name, source, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+        result.add_section()
+    return result
+
+
+def by_score(summary: Summary, name: str) -> list[str]:
+    """The systems, the mixture first, the others from worst to best by the mean of an average over the sources."""
+
+    def rank(system: str) -> tuple[bool, float]:
+        values = [scores[name] for scores in summary[system].values()]
+        known = [value for value in values if value is not None]
+        return system != MIXTURE, sum(known) / len(known) if known else -math.inf
+
+    return sorted(summary, key=rank)
+
+
+def show(folder: Path) -> None:
+    """Print the table of the scores that `write_results` left in a folder, and what a reader has to know."""
+    content = json.loads((folder / "scores.json").read_text())
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table(content))
+    protocol = content["protocol"]
+    console.print(f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False)
+    if content["unscored_rows"]:
+        console.print(
+            f"{content['unscored_rows']} rows have no score (silent, too short or not to be told apart) "
+            "and are left out of the averages"
+        )
+    console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")

@@ -1,0 +1,130 @@
+"""Score any tool's stems: ``hourglass-sep score --reference DIR --estimate DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hourglass_sep.devices import CHOICES, choose_device
+from hourglass_sep.errors import UserError
+from hourglass_sep.jobs import Journal, score_all
+from hourglass_sep.protocols import Protocol, load_protocol
+from hourglass_sep.provenance import code_hash, provenance
+from hourglass_sep.results import show, write_results
+from hourglass_sep.scoring import Row, score_clip
+from hourglass_sep.stems import Track, find_tracks
+
+
+def score_track(protocol: Protocol, system: str, track: Track, device: str = "cpu") -> list[Row]:
+    """Score one track's estimates and its unprocessed mixture.
+
+    Args:
+        protocol: how.
+        system: whose estimates they are.
+        track: the files.
+        device: where to compute.
+    """
+    references, estimates, sample_rate_hz = track.load()
+    return score_clip(
+        protocol,
+        track.name,
+        references.to(device),
+        {system: estimates.to(device)},
+        sample_rate_hz,
+        list(track.references),
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="hourglass-sep score",
+        description="Score stems that any tool has made. Both folders hold TRACK/STEM.wav, as MUSDB and DSD100 do, "
+        "stems and tracks under the same names. An interrupted run goes on where it ended.",
+    )
+    result.add_argument("--reference", type=Path, required=True, metavar="DIR", help="the true stems")
+    result.add_argument("--estimate", type=Path, required=True, metavar="DIR", help="the stems to be scored")
+    result.add_argument("--protocol", default="museval_v4", help="a file of conf/protocol (%(default)s)")
+    result.add_argument("--stems", metavar="A,B", help="score these only; the others do not count as interference")
+    result.add_argument(
+        "--sum",
+        action="append",
+        default=[],
+        metavar="STEM=A+B",
+        help="add reference stems up: accompaniment=bass+drums+other; can be repeated",
+    )
+    result.add_argument("--partial", action="store_true", help="leave out tracks that have no estimate")
+    result.add_argument("--name", help="the system's name in tables (the estimate's folder)")
+    result.add_argument("-o", "--out", type=Path, default=Path("scores"), help="folder for the rows (%(default)s)")
+    result.add_argument("-j", "--workers", type=int, help="tracks at a time (one a core)")
+    result.add_argument("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
+    return result
+
+
+def run(arguments: Sequence[str] | None = None) -> Path:
+    """Score as the command line says.
+
+    Returns:
+        The folder with ``scores.csv`` and ``scores.json``.
+
+    Raises:
+        UserError: what does not pair up, cannot be read, or was interrupted.
+    """
+    options = parser().parse_args(arguments)
+    protocol = load_protocol(options.protocol)
+    sums = dict(_sum(text) for text in options.sum)
+    stems = None if options.stems is None else [stem.strip() for stem in options.stems.split(",")]
+    tracks = find_tracks(options.reference, options.estimate, stems, sums, options.partial)
+    for track in tracks:
+        track.check()  # a bad one is found before any time is spent on the others
+    system = options.name or options.estimate.resolve().name
+    device = str(choose_device(options.device))
+    roots = {side: str(getattr(options, side).resolve()) for side in ("reference", "estimate")}
+    facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **roots, "tracks": _state(tracks)}
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    journal = Journal(options.out / f"unfinished-{name}.jsonl", facts)
+    jobs = {track.name: track for track in tracks}
+    rows = score_all(lambda track: score_track(protocol, system, track, device), jobs, journal, options.workers)
+    audio = {"kind": "stems", **roots, "sums": {stem: list(parts) for stem, parts in sums.items()}}
+    write_results(options.out, rows, protocol, {"audio": audio} | provenance())
+    journal.close()
+    return options.out
+
+
+def _sum(text: str) -> tuple[str, list[str]]:
+    """``accompaniment=bass+drums`` to its parts."""
+    stem, _, parts = text.partition("=")
+    names = [part.strip() for part in parts.split("+")]
+    if not stem or not all(names):
+        raise UserError(f"--sum {text} is not understood: write --sum accompaniment=bass+drums+other")
+    return stem.strip(), names
+
+
+def _state(tracks: Sequence[Track]) -> list[list[object]]:
+    """Every file with its size and time: what has changed is scored anew."""
+    return [
+        [track.name, stem, str(path), path.stat().st_size, path.stat().st_mtime_ns]
+        for track in tracks
+        for stem in track.references
+        for path in (*track.references[stem], track.estimates[stem])
+    ]
+
+
+def main() -> None:
+    """The command."""
+    try:
+        folder = run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    show(folder)
+    Console(soft_wrap=True).print(f"rows: {folder}/scores.csv and scores.json")
+
+
+if __name__ == "__main__":
+    main()

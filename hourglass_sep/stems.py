@@ -1,0 +1,169 @@
+"""Folders of stems, ``TRACK/STEM.wav``, as MUSDB and DSD100 have them: pairing references with estimates.
+
+Nothing is guessed: what does not pair up is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hourglass_sep import audio
+from hourglass_sep.errors import DataError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+MIXTURE_STEM = "mixture"
+"""A file of this name is no stem; what is separated is the sum of the references."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One song's stems, on both sides.
+
+    Attributes:
+        name: its folder under the references' root.
+        references: stem to files that are summed.
+        estimates: stem to file.
+    """
+
+    name: str
+    references: Mapping[str, Sequence[Path]]
+    estimates: Mapping[str, Path]
+
+    def check(self) -> None:
+        """Compare all headers.
+
+        Raises:
+            DataError: files differ in sample rate, channels or length.
+        """
+        paths = [path for parts in self.references.values() for path in parts] + list(self.estimates.values())
+        first, *others = [(path, audio.info(path)) for path in paths]
+        for path, info in others:
+            for what, unit, remedy in (
+                ("sample_rate_hz", "Hz", "resample the estimates"),
+                ("channels", "channel(s)", "convert the estimates"),
+                ("n_samples", "samples", "trim or pad the estimates"),
+            ):
+                mine, theirs = getattr(first[1], what), getattr(info, what)
+                if mine != theirs:
+                    raise DataError(f"{path} has {theirs} {unit}, but {first[0]} has {mine}: {remedy}")
+
+    def load(self) -> tuple[Tensor, Tensor, int]:
+        """References and estimates (S, C, N), in the order of ``references``, and their sample rate in Hz.
+
+        Raises:
+            DataError: see `check`.
+            AudioError: a file cannot be read.
+        """
+        self.check()
+        references, estimates, rate = [], [], 0
+        for stem, paths in self.references.items():
+            parts = [audio.read(path) for path in paths]
+            rate = parts[0][1]
+            references.append(torch.stack([waveform for waveform, _ in parts]).sum(0))
+            estimates.append(audio.read(self.estimates[stem])[0])
+        if len({waveform.shape for waveform in references + estimates}) > 1:  # compressed files' headers are estimates
+            lengths = ", ".join(str(waveform.shape[-1]) for waveform in references + estimates)
+            raise DataError(f"the stems of {self.name} decode to different lengths ({lengths}): convert them to wav")
+        return torch.stack(references), torch.stack(estimates), rate
+
+
+def find_tracks(
+    reference: Path,
+    estimate: Path,
+    stems: Collection[str] | None = None,
+    sums: Mapping[str, Sequence[str]] | None = None,
+    partial: bool = False,
+) -> list[Track]:
+    """Pair the folders of two roots and the files in them, by name.
+
+    Args:
+        reference: the root of the references; with DSD100's ``Sources`` in it, that.
+        estimate: the root of the estimates. A folder pairs with the one of the same path under the other root, or,
+            where there is none, with the only one of the same name anywhere.
+        stems: which stems to score; by default all, which must then be the same on both sides.
+        sums: stems that are made by adding reference stems up: ``accompaniment`` to ``drums, bass, other``.
+        partial: leave out the references that have no estimate.
+
+    Raises:
+        DataError: something has no counterpart, or is there twice.
+    """
+    reference = reference / "Sources" if (reference / "Sources").is_dir() else reference
+    wanted, found = _folders(reference), _folders(estimate)
+    by_name: dict[str, list[Path]] = {}
+    for folder in found:
+        by_name.setdefault(folder.name, []).append(folder)
+    pairs: dict[Path, Path] = {}
+    for folder in wanted:
+        twins = [folder] if folder in found else by_name.get(folder.name, [])
+        if len(twins) > 1:
+            names = " and ".join(str(estimate / twin) for twin in twins)
+            raise DataError(f"{reference / folder} could belong to {names}: lay both folders out alike")
+        if twins:
+            pairs[folder] = twins[0]
+    missing = [str(reference / folder) for folder in wanted if folder not in pairs]
+    if missing and not partial:
+        raise DataError(f"{_some(missing)} in {estimate} has no estimate: separate it, or leave it out by --partial")
+    strange = [str(estimate / folder) for folder in found if folder not in pairs.values()]
+    if strange:
+        raise DataError(f"{_some(strange)} has no reference in {reference}: name folders as the references' are")
+    if not pairs:
+        raise DataError(f"no folder of {estimate} is one of {reference}: name folders as the references' are")
+    return [
+        _pair(str(folder) if folder.parts else reference.name, wanted[folder], found[twin], stems, sums or {})
+        for folder, twin in pairs.items()
+    ]
+
+
+def _folders(root: Path) -> dict[Path, dict[str, Path]]:
+    """Folders relative to a root that hold stems, and their stems by name."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
+    folders: dict[Path, dict[str, Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE_STEM and not path.name.startswith("."):
+            stems = folders.setdefault(path.parent.relative_to(root), {})
+            if path.stem in stems:
+                raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
+            stems[path.stem] = path
+    if not folders:
+        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or {', '.join(SUFFIXES[1:])})")
+    return folders
+
+
+def _pair(
+    name: str,
+    references: Mapping[str, Path],
+    estimates: Mapping[str, Path],
+    stems: Collection[str] | None,
+    sums: Mapping[str, Sequence[str]],
+) -> Track:
+    """Pair the stems of a track."""
+    parts: dict[str, list[Path]] = {stem: [path] for stem, path in references.items()}
+    for stem, names in sums.items():
+        absent = sorted(set(names) - references.keys())
+        if absent:
+            raise DataError(f"the reference of {name} lacks {', '.join(absent)}, of which {stem} is to be the sum")
+        for part in names:
+            parts.pop(part, None)
+        parts[stem] = [references[part] for part in names]
+    chosen = set(parts.keys() | estimates.keys() if stems is None else stems)
+    for side, present in (("reference", parts.keys()), ("estimate", estimates.keys())):
+        absent = sorted(chosen - present)
+        if absent:
+            raise DataError(
+                f"the {side} of {name} lacks {', '.join(absent)} (it has {', '.join(sorted(present))}): choose with "
+                "--stems what is in both, or make a reference of several with --sum accompaniment=bass+drums+other"
+            )
+    order = sorted(chosen)
+    return Track(name, {stem: parts[stem] for stem in order}, {stem: estimates[stem] for stem in order})
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from test_configs import composed
+
+from hourglass_sep.baselines import Model, OracleMask, RepetSim, repeating_part
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.evaluate import evaluate, evaluate_all
+from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.metrics import bss_eval_sources, si_sdr
+from hourglass_sep.protocols import MIXTURE, load_protocol
+from hourglass_sep.scoring import summarise
+from hourglass_sep.separator import Separator
+
+MIR1K = load_protocol("mir1k")
+EVERYTHING = instantiate(composed("evaluate").baselines)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_table_has_the_baselines_that_bound_a_model_from_both_sides() -> None:
+    assert list(EVERYTHING) == ["repet_sim", "ideal_binary_mask", "ideal_ratio_mask", "phase_sensitive_mask"]
+    masks = [ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask]
+    assert [EVERYTHING[name].mask for name in list(EVERYTHING)[1:]] == masks
+    assert not composed("evaluate", "baselines=none").baselines
+
+
+@pytest.mark.parametrize(
+    "system", [Model(), RepetSim(), *(OracleMask(m) for m in (ideal_binary_mask, ideal_ratio_mask))]
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_system_gives_stems_that_add_up_to_the_mixture(
+    system, channels: int, tiny_separator: Separator
+) -> None:  # fmt: skip
+    references = 0.1 * noise(2, channels, 16001)
+    estimates = system(references.sum(0), references, SAMPLE_RATE_HZ, tiny_separator)
+    assert estimates.shape == references.shape
+    torch.testing.assert_close(estimates.sum(0), references.sum(0), atol=1e-4, rtol=0)
+
+
+def test_oracles_know_their_sources_and_the_model_does_not(tiny_separator: Separator) -> None:
+    references = 0.1 * noise(2, 1, 16000)
+    mixture, swapped = references.sum(0), references.flip(0)
+    for oracle in (OracleMask(ideal_ratio_mask), OracleMask(phase_sensitive_mask)):
+        estimates = oracle(mixture, references, 8000, tiny_separator)
+        assert float(si_sdr(references, estimates).min()) > float(si_sdr(swapped, estimates).max()) + 3
+        torch.testing.assert_close(oracle(mixture, swapped, 8000, tiny_separator), estimates.flip(0))
+    model = Model()
+    assert torch.equal(model(mixture, references, 8000, tiny_separator), model(mixture, swapped, 8000, tiny_separator))
+
+
+def test_repet_sim_gives_a_loop_to_the_accompaniment_and_what_is_sung_over_it_to_the_voice() -> None:
+    loop = 0.1 * noise(1, 8000)
+    time = torch.arange(8 * 8000) / 16000
+    song = torch.cat([loop] * 8, -1)
+    voice = 0.1 * torch.sin(2 * torch.pi * (300 + 150 * time) * time)[None]
+    references = torch.stack([song, voice])
+    assert SOURCES == ("accompaniment", "vocals")
+    estimates = RepetSim(min_distance_seconds=0.4)(references.sum(0), references, 16000, None)  # type: ignore[arg-type]
+    mixture = references.sum(0, keepdim=True).expand_as(references)
+    gain = bss_eval_sources(references, estimates).sdr - bss_eval_sources(references, mixture).sdr
+    assert float(gain.min()) > 6
+
+
+def test_what_repeats_is_the_median_of_similar_frames_and_never_louder_than_the_frame() -> None:
+    frames = torch.tensor([[1.0, 0, 1.1, 0, 0.9, 0], [0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 5, 0]])
+    part = repeating_part(frames, max_similar=3, min_distance_frames=1)
+    assert part.shape == frames.shape
+    assert bool((part <= frames).all())
+    torch.testing.assert_close(part[0, [0, 2]], torch.tensor([1.0, 1.0]))
+    assert float(part[2, 4]) == 0.0  # heard once: not accompaniment
+
+
+def test_evaluation_scores_mixture_model_and_baselines_of_real_clips(
+    mir1k_root: Path, tiny_separator: Separator
+) -> None:
+    clips = find_clips(mir1k_root)[5:7]
+    rows = evaluate_all(tiny_separator, clips, MIR1K, EVERYTHING)
+    assert rows == [row for clip in clips for row in evaluate(tiny_separator, clip, MIR1K, EVERYTHING)]
+    summary = summarise(rows, MIR1K.headline, MIR1K.average)
+    assert list(summary) == [MIXTURE, "model", *(name.replace("_", " ") for name in EVERYTHING)]
+    for source in SOURCES:
+        scores = {system: summary[system][source]["gnsdr"] or 0.0 for system in summary}
+        assert scores[MIXTURE] == 0
+        assert 9 < scores["ideal ratio mask"] < scores["phase sensitive mask"] < 20
+        assert scores["model"] < 5  # it is not trained
+        assert scores["repet sim"] < scores["ideal binary mask"]
+
+
+@pytest.mark.parametrize("name", ["park2018", "mir1k_8k", "si_sdr", "museval_v4"])
+def test_every_protocol_ranks_a_real_clips_oracle_above_the_mixture(
+    name: str, mir1k_root: Path, tiny_separator: Separator
+) -> None:
+    protocol = load_protocol(name)
+    rows = evaluate(tiny_separator, find_clips(mir1k_root)[5], protocol, EVERYTHING)
+    metric = protocol.metrics[0]
+    scores = {(row["system"], row["source"]): row[metric] for row in rows}
+    for source in SOURCES:
+        assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 5
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="max_similar=0"):
+        RepetSim(max_similar=0)
+    with pytest.raises(ValueError, match="repet_sim"):
+        RepetSim(window_seconds=0)

@@ -1,0 +1,138 @@
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hourglass_sep.errors import Interrupted, SettingError, UserError
+from hourglass_sep.jobs import Journal, score_all
+
+FACTS = {"protocol": "1a2b3c4d"}
+
+
+def rows_of(clip: str) -> list[dict[str, Any]]:
+    return [{"clip": clip, "sdr": 0.1 + 0.2}]
+
+
+def clips(n: int) -> dict[str, str]:
+    return {f"clip{i}": f"clip{i}" for i in range(n)}
+
+
+def test_rows_come_in_the_order_of_the_clips_whichever_is_done_first() -> None:
+    def slow_first(clip: str) -> list[dict[str, Any]]:
+        time.sleep(0.1 if clip == "clip0" else 0.0)
+        return rows_of(clip)
+
+    rows = score_all(slow_first, clips(5), Journal(None, FACTS), workers=3)
+    assert [row["clip"] for row in rows] == list(clips(5))
+
+
+def test_clips_are_scored_at_the_same_time_on_one_core_each() -> None:
+    before = torch.get_num_threads()
+    together = threading.Barrier(2, timeout=20)
+
+    def meet(clip: str) -> list[dict[str, Any]]:
+        together.wait()
+        assert torch.get_num_threads() == 1
+        return rows_of(clip)
+
+    assert len(score_all(meet, clips(4), Journal(None, FACTS), workers=2)) == 4
+    assert torch.get_num_threads() == before
+
+
+def test_no_more_clips_are_in_memory_than_twice_the_workers() -> None:
+    taken: list[str] = []
+
+    class Watched(dict):
+        def items(self) -> Any:
+            for item in super().items():
+                taken.append(item[0])
+                yield item
+
+    finished = 0
+
+    def count(clip: str) -> list[dict[str, Any]]:
+        nonlocal finished
+        assert len(taken) - finished <= 4 + 2
+        finished += 1
+        return rows_of(clip)
+
+    journal = Journal(None, FACTS)
+    score_all(count, clips(50), journal, workers=2)
+    assert len(journal.done) == 50
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_only_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "journal.jsonl"
+
+    def interrupted_at_the_third(clip: str) -> list[dict[str, Any]]:
+        if clip == "clip2":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        return rows_of(clip)
+
+    with pytest.raises(Interrupted, match=r"[1-9] of 6 clips are done and kept: run the same command again") as caught:
+        score_all(interrupted_at_the_third, clips(6), Journal(path, FACTS), workers=1)
+    assert caught.value.exit_code == 130
+    kept = set(Journal(path, FACTS).done)
+    assert {"clip0", "clip1"} <= kept
+    assert len(kept) < 6
+
+    again: list[str] = []
+
+    def remember(clip: str) -> list[dict[str, Any]]:
+        again.append(clip)
+        return rows_of(clip)
+
+    rows = score_all(remember, clips(6), Journal(path, FACTS), workers=2)
+    assert [row["clip"] for row in rows] == list(clips(6))
+    assert set(again) == set(clips(6)) - kept
+    assert rows == [row for clip in clips(6) for row in rows_of(clip)]  # numbers survive the file exactly
+
+
+def test_a_line_cut_off_by_a_kill_is_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, FACTS)
+    for clip in clips(3):
+        journal.add(clip, rows_of(clip))
+    path.write_text(path.read_text()[:-9])
+    assert list(Journal(path, FACTS).done) == ["clip0", "clip1"]
+    assert len(path.read_text().splitlines()) == 3  # nothing will be appended to half a line
+
+
+def test_rows_of_other_facts_are_not_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, FACTS).add("clip0", rows_of("clip0"))
+    assert Journal(path, {"protocol": "other"}).done == {}
+    assert Journal(path, FACTS).done == {}
+
+
+def test_a_complete_run_leaves_no_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", FACTS)
+    score_all(rows_of, clips(2), journal)
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_one_clip_ends_the_run_and_keeps_the_others(tmp_path: Path) -> None:
+    def fail(clip: str) -> list[dict[str, Any]]:
+        if clip == "clip3":
+            raise UserError("clip3 is damaged")
+        return rows_of(clip)
+
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(UserError, match="clip3 is damaged"):
+        score_all(fail, clips(4), Journal(path, FACTS), workers=1)
+    assert set(Journal(path, FACTS).done) == {"clip0", "clip1", "clip2"}
+
+
+def test_bad_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="workers=0"):
+        score_all(rows_of, clips(2), Journal(None, FACTS), workers=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"journal.jsonl cannot be written to"):
+        Journal(tmp_path / "file" / "journal.jsonl", FACTS)

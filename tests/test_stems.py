@@ -1,0 +1,182 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from test_metrics import museval_bss_eval
+
+from hourglass_sep import score
+from hourglass_sep.errors import UserError
+from hourglass_sep.stems import find_tracks
+
+RATE = 8000
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(shape)
+
+
+def write(folder: Path, name: str, samples: np.ndarray, rate: int = RATE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / name, samples, rate, subtype="PCM_16")
+
+
+def musdb(root: Path, estimates: bool = False, stems: tuple[str, ...] = ("bass", "drums", "other", "vocals")) -> Path:
+    """Two tracks of stereo stems as MUSDB18-HQ lays them out; estimates are the references with leaks."""
+    for t, track in enumerate(("Ann - One", "Bob & Co - Two")):
+        sources = {
+            stem: noise(20000, 2, seed=10 * t + s) for s, stem in enumerate(("bass", "drums", "other", "vocals"))
+        }
+        sources["accompaniment"] = sources["bass"] + sources["drums"] + sources["other"]
+        folder = root / "test" / track
+        write(folder, "mixture.wav", sources["accompaniment"] + sources["vocals"])
+        for s, stem in enumerate(stems):
+            leak = 0.2 * sources["other" if stem == "vocals" else "vocals"] + 0.02 * noise(20000, 2, seed=99 + s)
+            write(folder, f"{stem}.wav", sources[stem] + leak * estimates)
+    return root
+
+
+def run(tmp_path: Path, *options: str) -> dict:
+    arguments = ["--reference", f"{tmp_path}/true", "--estimate", f"{tmp_path}/made", "-o", f"{tmp_path}/out", *options]
+    score.run(arguments)
+    return json.loads((tmp_path / "out" / "scores.json").read_text())
+
+
+def value(content: dict, clip: str, system: str, source: str, metric: str) -> float:
+    (row,) = [r for r in content["rows"] if (r["clip"], r["system"], r["source"]) == (clip, system, source)]
+    return row[metric]
+
+
+def test_another_tools_stems_get_the_scores_that_museval_gives_them(tmp_path: Path) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    content = run(tmp_path)
+    assert content["protocol"]["name"] == "museval_v4"
+    stems = ("bass", "drums", "other", "vocals")
+    for track in ("test/Ann - One", "test/Bob & Co - Two"):
+        true, made = (
+            np.stack([soundfile.read(tmp_path / side / track / f"{stem}.wav")[0] for stem in stems])
+            for side in ("true", "made")
+        )
+        theirs = museval_bss_eval(true, made, window=RATE, hop=RATE)[:4]
+        for metric, values in zip(("sdr", "isr", "sir", "sar"), theirs, strict=True):
+            for s, stem in enumerate(stems):
+                assert value(content, track, "made", stem, metric) == pytest.approx(np.median(values[s]), abs=1e-6)
+    tracks = [value(content, track, "made", "vocals", "sdr") for track in ("test/Ann - One", "test/Bob & Co - Two")]
+    assert content["summary"]["made"]["vocals"]["sdr"] == pytest.approx(np.median(tracks))
+    assert content["summary"]["made"]["vocals"]["sdr"] > content["summary"]["mixture"]["vocals"]["sdr"] + 3
+
+
+def test_two_stem_tools_are_scored_against_sums_of_references(tmp_path: Path) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True, stems=("vocals", "accompaniment"))
+    content = run(tmp_path, "--sum", "accompaniment=bass+drums+other", "--protocol", "mir1k", "--name", "Spleeter")
+    assert list(content["summary"]) == ["mixture", "Spleeter"]
+    assert list(content["summary"]["Spleeter"]) == ["accompaniment", "vocals"]
+    assert 10 < content["summary"]["Spleeter"]["vocals"]["gnsdr"] < 30
+    assert content["audio"]["sums"] == {"accompaniment": ["bass", "drums", "other"]}
+
+
+def test_dsd100_and_flat_layouts_pair_by_the_tracks_names(tmp_path: Path) -> None:
+    for stem in ("bass", "vocals"):
+        samples = noise(9000, seed=len(stem))
+        write(tmp_path / "DSD100" / "Sources" / "Test" / "001 - A - Song", f"{stem}.wav", samples)
+        write(tmp_path / "made" / "001 - A - Song", f"{stem}.flac", samples)
+    write(tmp_path / "DSD100" / "Mixtures" / "Test" / "001 - A - Song", "mixture.wav", noise(9000))
+    (track,) = find_tracks(tmp_path / "DSD100", tmp_path / "made")
+    assert track.name == "Test/001 - A - Song"
+    assert list(track.estimates) == ["bass", "vocals"]
+    (alone,) = find_tracks(tmp_path / "made" / "001 - A - Song", tmp_path / "made" / "001 - A - Song")
+    assert alone.name == "001 - A - Song"
+    references, estimates, rate = track.load()
+    assert references.shape == estimates.shape == (2, 1, 9000)
+    assert rate == RATE
+    torch.testing.assert_close(references, estimates, atol=1e-4, rtol=0)  # of 16 bits each
+
+
+def test_chosen_stems_only_are_scored(tmp_path: Path) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True, stems=("vocals", "drums"))
+    assert {r["source"] for r in run(tmp_path, "--stems", "vocals,drums")["rows"]} == {"vocals", "drums"}
+
+
+def test_a_silent_stem_is_null_and_counted_and_the_others_are_scored(tmp_path: Path) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    write(tmp_path / "made" / "test" / "Ann - One", "drums.wav", np.zeros((20000, 2)))
+    content = run(tmp_path)
+    assert value(content, "test/Ann - One", "made", "drums", "sdr") is None
+    assert value(content, "test/Ann - One", "made", "vocals", "sdr") > 5
+    assert content["unscored_rows"] == 1
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    whole = run(tmp_path, "-j", "1")["rows"]
+    scored: list[str] = []
+    original = score.score_track
+
+    def fail_at_the_second(protocol, system, track, device):
+        if scored:
+            raise KeyboardInterrupt
+        scored.append(track.name)
+        return original(protocol, system, track, device)
+
+    monkeypatch.setattr(score, "score_track", fail_at_the_second)
+    with pytest.raises(UserError, match="1 of 2 clips are done and kept"):
+        run(tmp_path, "-j", "1")
+
+    def remember(protocol, system, track, device):
+        scored.append(track.name)
+        return original(protocol, system, track, device)
+
+    monkeypatch.setattr(score, "score_track", remember)
+    assert run(tmp_path, "-j", "1")["rows"] == whole
+    assert scored == ["test/Ann - One", "test/Bob & Co - Two"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "scores.json"]
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda made: write(made, "drums.wav", noise(19999, 2)), [], "drums.wav has 19999 samples, but .* has 20000"),
+        (lambda made: write(made, "drums.wav", noise(20000, 2), 16000), [], "drums.wav has 16000 Hz, but .* has 8000"),
+        (lambda made: write(made, "drums.wav", noise(20000)), [], r"drums.wav has 1 channel\(s\), but .* has 2"),
+        (lambda made: (made / "drums.wav").unlink(), [], "estimate of test/Ann - One lacks drums .it has bass"),
+        (lambda made: write(made, "piano.wav", noise(20000, 2)), [], "reference of test/Ann - One lacks piano"),
+        (lambda made: write(made, "drums.flac", noise(9)), [], "drums.wav and drums.flac are the same stem"),
+        (lambda made: (made / "drums.wav").write_text("x"), [], "drums.wav cannot be read as audio"),
+        (lambda made: made.rename(made.parent / "Ann"), [], "Ann - One in .* has no estimate"),
+        (lambda made: write(made.parent / "Eve", "drums.wav", noise(9)), [], "Eve has no reference"),
+        (lambda made: None, ["--stems", "vocals,piano"], "lacks piano"),
+        (lambda made: None, ["--sum", "band=bass+piano"], "lacks piano, of which band is to be the sum"),
+        (lambda made: None, ["--sum", "band"], "--sum band is not understood"),
+        (lambda made: None, ["--protocol", "v5"], "protocol 'v5' is not known: choose from mir1k"),
+        (lambda made: None, ["--reference", "nowhere"], "nowhere is not a folder"),
+        (lambda made: None, ["-j", "0"], "workers=0"),
+    ],
+)
+def test_what_does_not_pair_up_is_named_before_anything_is_written(
+    change, options: list[str], words: str, tmp_path: Path
+) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    change(tmp_path / "made" / "test" / "Ann - One")
+    with pytest.raises(UserError, match=words) as caught:
+        run(tmp_path, *options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "scores.json").exists()
+
+
+def test_references_without_an_estimate_may_be_left_out(tmp_path: Path) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    for path in (tmp_path / "made" / "test" / "Ann - One").iterdir():
+        path.unlink()
+    assert {r["clip"] for r in run(tmp_path, "--partial")["rows"]} == {"test/Bob & Co - Two"}
