@@ -1,0 +1,154 @@
+"""95 % intervals of averages over clips, and of paired differences: the percentile bootstrap (Efron, 1979).
+
+Clips of one singer, and of one song, are not independent. Intervals from resampled clips say how far an average would
+move with other clips of the same singers; for singers that were never heard they are too narrow. Clips can be drawn by
+the group instead (the cluster bootstrap), which needs more than a handful of groups to mean anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+AVERAGES = ("length_weighted_mean", "mean", "median")
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Array = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """An average or a difference, in dB, with the ends of its interval.
+
+    Attributes:
+        value: of the clips themselves; NaN where there are none.
+        low: lower end; NaN, as `high`, where fewer than two clips or groups leave nothing to resample.
+        high: upper end.
+        clips: how many clips count.
+    """
+
+    value: float
+    low: float
+    high: float
+    clips: int
+
+
+def average(values: ArrayLike, n_samples: ArrayLike, kind: str) -> float:
+    """The average over clips that a protocol reports.
+
+    Args:
+        values: one score a clip, in dB, all finite.
+        n_samples: the clips' lengths.
+        kind: a name from `AVERAGES`.
+
+    Returns:
+        The average in dB, NaN without clips.
+
+    Raises:
+        ValueError: an unknown kind, or not one length for each value.
+    """
+    values, n_samples = _checked(values, n_samples, kind)
+    return float(_averages(values, n_samples, np.ones((1, len(values))), kind)[0]) if len(values) else math.nan
+
+
+def interval(
+    values: ArrayLike, n_samples: ArrayLike, kind: str, groups: Sequence[str] | None = None, seed: int = 0
+) -> Interval:
+    """An average over clips with its 95 % interval; clips are drawn together with their lengths.
+
+    Args:
+        values: one score a clip, in dB, all finite.
+        n_samples: the clips' lengths.
+        kind: a name from `AVERAGES`.
+        groups: the clips' groups, which are then what is drawn, as a whole; by default each clip is its own.
+        seed: of the draws. The same clips under the same seed are drawn alike, whatever the scores.
+
+    Raises:
+        ValueError: an unknown kind, or not one length and group for each value.
+    """
+    values, n_samples = _checked(values, n_samples, kind)
+    return _interval([values], n_samples, kind, groups, seed)
+
+
+def paired_interval(
+    first: ArrayLike,
+    second: ArrayLike,
+    n_samples: ArrayLike,
+    kind: str,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Interval:
+    """The first system's average minus the second's, over the same clips, with its 95 % interval.
+
+    Both are averaged over the same draws: how hard the drawn clips are cancels out of the difference.
+
+    Args:
+        first: one score a clip, in dB, all finite.
+        second: the other system's scores of the same clips.
+        n_samples: the clips' lengths.
+        kind: a name from `AVERAGES`.
+        groups: as for `interval`.
+        seed: of the draws.
+
+    Raises:
+        ValueError: an unknown kind, or not one score, length and group for each clip.
+    """
+    first, n_samples = _checked(first, n_samples, kind)
+    second, n_samples = _checked(second, n_samples, kind)
+    return _interval([first, second], n_samples, kind, groups, seed)
+
+
+def _checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, Array]:
+    if kind not in AVERAGES:
+        raise ValueError(f"average {kind!r} is not allowed: choose from {', '.join(AVERAGES)}")
+    scores, lengths = np.asarray(values, np.float64), np.asarray(n_samples, np.float64)
+    if scores.ndim != 1 or scores.shape != lengths.shape:
+        raise ValueError(f"lengths {lengths.shape} for values {scores.shape}, allowed: one each")
+    return scores, lengths
+
+
+def _interval(
+    systems: Sequence[Array], n_samples: Array, kind: str, groups: Sequence[str] | None, seed: int
+) -> Interval:
+    """The average of one system, or the first's minus the second's."""
+    n_clips = len(n_samples)
+    if groups is not None and len(groups) != n_clips:
+        raise ValueError(f"{len(groups)} groups for {n_clips} values, allowed: one each")
+    value, *others = [average(values, n_samples, kind) for values in systems]
+    value -= sum(others)
+    # Groups as numbers in the order of their first clip: what is drawn does not depend on their names.
+    numbers = range(n_clips) if groups is None else map(list(dict.fromkeys(groups)).index, groups)
+    members = tuple(numbers)
+    if len(set(members)) < 2:
+        return Interval(value, math.nan, math.nan, n_clips)
+    counts = _draw(members, seed)
+    drawn, *other_draws = [_averages(values, n_samples, counts, kind) for values in systems]
+    low, high = np.quantile(drawn - sum(other_draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high), n_clips)
+
+
+@lru_cache(maxsize=4)  # systems share their clips
+def _draw(members: tuple[int, ...], seed: int) -> Array:
+    """How often each draw holds each clip, (`RESAMPLES`, n_clips), from the clips' group numbers."""
+    n_groups = max(members) + 1
+    chosen = np.random.default_rng(seed).integers(n_groups, size=(RESAMPLES, n_groups))
+    flat = (chosen + n_groups * np.arange(RESAMPLES)[:, None]).ravel()
+    counts = np.bincount(flat, minlength=RESAMPLES * n_groups).reshape(RESAMPLES, n_groups)
+    return counts[:, list(members)].astype(np.float64)
+
+
+def _averages(values: Array, n_samples: Array, counts: Array, kind: str) -> Array:
+    """Averages of draws, (n_draws,), from how often each holds each clip, (n_draws, n_clips)."""
+    if kind == "median":
+        order = np.argsort(values)
+        ranks = counts[:, order].cumsum(1)  # how many clips of the draw are at or below each
+        total = ranks[:, -1:]
+        middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
+        return (middles[0] + middles[1]) / 2
+    weights = n_samples if kind == "length_weighted_mean" else np.ones_like(n_samples)
+    return counts @ (weights * values) / (counts @ weights)

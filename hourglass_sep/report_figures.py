@@ -1,0 +1,265 @@
+"""Pictures of a report: every clip's scores as box plots, and spectrograms of the worst clips. No global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from hourglass_sep.bootstrap import Array, average
+from hourglass_sep.errors import UserError
+from hourglass_sep.report_data import MIXTURE, Pool, System, spelt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DPI = 110
+_DYNAMIC_RANGE_DB = 70.0
+_LONGEST_SECONDS = 12.0
+_RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
+_MODEL = "model"  # the system of evaluate's files that the weights can make again
+_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+Stems = dict[str, "Tensor"]
+"""Waveforms (N) by name: the sources and the mixture."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip to look at.
+
+    Attributes:
+        title: clip, source and score.
+        levels_db: spectrograms (F, T) of mixture, reference and estimate; 0 is the mixture's peak.
+    """
+
+    title: str
+    levels_db: dict[str, Array]
+
+
+def box_plot(pool: Pool, metric: str) -> Figure:
+    """A metric's values by clip: a panel per source, a box per system, a dot per clip, a diamond for the average.
+
+    Args:
+        pool: the scores.
+        metric: one of its headline metrics.
+    """
+    columns = {
+        (name, source): system.column(source, metric)
+        for name, system in pool.systems.items()
+        for source in pool.sources
+    }
+    names = [name for name in pool.systems if any(columns[name, source].clips for source in pool.sources)]
+    n_columns = min(2, len(pool.sources))
+    n_rows = -(-len(pool.sources) // n_columns)
+    size = (2.4 + 4.6 * n_columns, 0.9 + n_rows * (1.0 + 0.46 * max(len(names), 2)))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat[len(pool.sources) :]:
+        axis.set_axis_off()
+    rng = np.random.default_rng(0)
+    for axis, source in zip(axes.flat, pool.sources, strict=False):
+        for position, name in enumerate(names):
+            colour = "tab:gray" if pool.systems[name].is_baseline else "tab:blue"
+            _, values, n_samples = columns[name, source]
+            if not len(values):
+                axis.text(0.5, position, "no score", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                continue
+            heights = position + rng.uniform(-0.28, 0.28, len(values))
+            axis.scatter(values, heights, s=7, color=colour, alpha=0.3, linewidths=0)
+            lines = {"color": colour, "linewidth": 1.3}
+            axis.boxplot(
+                values,
+                positions=[position],
+                widths=0.62,
+                orientation="horizontal",
+                manage_ticks=False,
+                showfliers=False,
+                boxprops=lines,
+                whiskerprops=lines,
+                capprops=lines,
+                medianprops=lines | {"linewidth": 2},
+            )
+            centre = average(values, n_samples, pool.average)
+            axis.plot(centre, position, "D", color=colour, markersize=6, markeredgecolor="white", zorder=5)
+        axis.set_title(source)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
+    for axis in axes[-1]:
+        axis.set_xlabel(f"{spelt(metric)}, dB")
+    title = f"{pool.protocol['name']}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
+    figure.suptitle(f"{title}, the table's {pool.headline[metric]} (diamonds)", fontsize="medium")
+    return figure
+
+
+def spectrograms(examples: Sequence[Example]) -> Figure:
+    """A row per example: mixture, reference, estimate, all on one scale."""
+    figure = Figure(figsize=(11.5, 0.6 + 1.7 * len(examples)), layout="constrained")
+    axes = figure.subplots(len(examples), len(examples[0].levels_db), squeeze=False, sharex="row", sharey=True)
+    for row, example in zip(axes, examples, strict=True):
+        row[0].set_title(example.title, fontsize="small", loc="left", weight="bold")
+        row[0].set_ylabel("kHz", fontsize="small")
+        for axis, (kind, levels_db) in zip(row, example.levels_db.items(), strict=True):
+            extent = (0.0, levels_db.shape[1] * _HOP / _RATE_HZ, 0.0, _RATE_HZ / 2000)
+            image = axis.imshow(
+                levels_db, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=-_DYNAMIC_RANGE_DB, vmax=0.0
+            )
+            axis.tick_params(labelsize="x-small")
+            label = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 2}
+            axis.text(0.01, 0.95, kind, transform=axis.transAxes, color="white", fontsize="small", va="top", bbox=label)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds", fontsize="small")
+    bar = figure.colorbar(image, ax=axes, aspect=15 * len(examples), fraction=0.02, pad=0.01)
+    bar.set_label("dB, 0 is the mixture's peak", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as an image (height, width, 3), 8 bit."""
+    figure.set_dpi(_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def find_examples(system: System, records: Sequence[dict[str, Any]], metric: str) -> tuple[list[Example], str]:
+    """Remake or read the sounds behind the worst clips.
+
+    Args:
+        system: whose they are.
+        records: as `hourglass_sep.report_tables.worst_records` makes them.
+        metric: the one that ranks them.
+
+    Returns:
+        The examples that could be made, and why the first of the others could not ('' if all could).
+    """
+    examples, problems = [], []
+    try:
+        load = _loader(system)
+    except UserError as error:
+        return [], str(error)
+    for record in records:
+        try:
+            references, estimate = load(record["clip"], record["source"])
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        sounds = {"mixture": references[MIXTURE], "reference": references[record["source"]], "estimate": estimate}
+        examples.append(Example(title(record, metric), _levels_db(sounds)))
+    return examples, problems[0] if problems else ""
+
+
+def title(record: dict[str, Any], metric: str) -> str:
+    """The title of a worst clip."""
+    name = spelt(metric)
+    return f"{record['rank']}. {record['clip']}, {record['source']}: {name} {record[name]:z.2f} dB"
+
+
+def _levels_db(sounds: Stems) -> dict[str, Array]:
+    from hourglass_sep.spectrogram import Spectrogram
+
+    stft = Spectrogram(_RATE_HZ, _N_FFT, _HOP, _N_FFT // 2)
+    magnitudes = {kind: stft.magnitude(stft(sound)).double().numpy() for kind, sound in sounds.items()}
+    peak = max(magnitudes[MIXTURE].max(), 1e-8)
+    return {kind: 20 * np.log10(np.maximum(m / peak, 1e-8)) for kind, m in magnitudes.items()}
+
+
+def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    """What finds a clip's references and the system's estimate of one source, (N) at `_RATE_HZ`.
+
+    Raises:
+        UserError: the sounds are not there, now or when the loader is called, or cannot be made again.
+    """
+    facts = system.file.audio
+    if facts.get("kind") == "mir1k" and {"root", "weights"} <= facts.keys() and system.own_name in (_MODEL, MIXTURE):
+        return _mir1k_loader(system)
+    read = system.own_name == MIXTURE or not system.is_baseline
+    if facts.get("kind") == "stems" and {"reference", "estimate"} <= facts.keys() and read:
+        return _stems_loader(system)
+    raise UserError(f"{system.file.path} does not say where the sounds of {system.own_name} are")
+
+
+def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    from hourglass_sep.constants import SOURCES
+    from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+    from hourglass_sep.devices import choose_device
+    from hourglass_sep.separator import Separator
+
+    facts = system.file.audio
+    try:
+        clips = {clip.name: clip for clip in find_clips(facts["root"])}
+    except UserError as error:
+        raise UserError(f"no MIR-1K clips in {facts['root']}") from error
+    separator = None
+    if system.own_name == _MODEL:
+        try:
+            separator = Separator.load(facts["weights"], **facts.get("inference", {})).to(choose_device("auto"))
+        except TypeError as error:
+            raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error
+
+    @cache  # a clip may be among the worst by several sources
+    def separate(name: str) -> tuple[Stems, Stems]:
+        if name not in clips:
+            raise UserError(f"{name} is not in {facts['root']}")
+        sources = clips[name].load()  # (S, N)
+        mixture = sources.sum(0)
+        estimates = separator.separate(mixture, SAMPLE_RATE_HZ) if separator else dict.fromkeys(SOURCES, mixture)
+        stems = dict(zip(SOURCES, sources, strict=True)) | {MIXTURE: mixture}
+        return _shown(stems, SAMPLE_RATE_HZ), _shown(estimates, SAMPLE_RATE_HZ)
+
+    def load(name: str, source: str) -> tuple[Stems, Tensor]:
+        references, estimates = separate(name)
+        return references, estimates[source]
+
+    return load
+
+
+def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    from hourglass_sep import audio
+
+    facts = system.file.audio
+
+    def read(folder: Path, name: str) -> Tensor:
+        paths = [folder / (name + suffix) for suffix in _SUFFIXES]
+        waveform, rate_hz = audio.read(next((path for path in paths if path.exists()), paths[0]))
+        return _shown({name: waveform.mean(0)}, rate_hz)[name]
+
+    def load(clip: str, source: str) -> tuple[Stems, Tensor]:
+        folder = Path(facts["reference"]) / clip
+        if any((folder / f"{MIXTURE}{suffix}").exists() for suffix in _SUFFIXES):
+            stems = {name: read(folder, name) for name in (source, MIXTURE)}
+        else:
+            stems = {name: read(folder, name) for track, name in system.rows if track == clip}
+            shortest = min(map(len, stems.values()))
+            stems[MIXTURE] = sum((stem[:shortest] for stem in stems.values()), stems[source].new_zeros(shortest))
+        if system.own_name == MIXTURE:
+            return stems, stems[MIXTURE]
+        return stems, read(Path(facts["estimate"]) / clip, source)
+
+    return load
+
+
+def _shown(stems: Stems, rate_hz: int) -> Stems:
+    """The first seconds of waveforms (N), at `_RATE_HZ`."""
+    from hourglass_sep.audio import resample
+
+    n_samples = round(_LONGEST_SECONDS * rate_hz)
+    return {name: resample(stem[:n_samples], rate_hz, _RATE_HZ) for name, stem in stems.items()}
