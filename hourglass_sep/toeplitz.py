@@ -143,8 +143,12 @@ def _flatten(right: Tensor) -> Tensor:
     return right.transpose(1, 2).flatten(1, 2)
 
 
+@torch.jit.script
 def _block_schur(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Cholesky factor of a block Toeplitz matrix.
+
+    Compiled not for speed but for company: as a script it lets other threads run, where Python's lock would make every
+    one of its many small steps wait for theirs.
 
     Args:
         rows: (B, m, n), its first block of rows; m divides n.
