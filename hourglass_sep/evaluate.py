@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
 from hourglass_sep.baselines import Model, System
@@ -17,11 +19,14 @@ from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
 from hourglass_sep.errors import DataError
 from hourglass_sep.hydra_main import hydra_main
+from hourglass_sep.instantiate import build_loggers
 from hourglass_sep.jobs import Journal, score_all
+from hourglass_sep.loggers import finalize
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.provenance import code_hash, provenance
+from hourglass_sep.report import log_to_wandb, make_report
 from hourglass_sep.results import show, write_results
-from hourglass_sep.scoring import Row, score_clip
+from hourglass_sep.scoring import Row, as_metrics, score_clip
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import ESTIMATE
 
@@ -130,8 +135,20 @@ def run(cfg: DictConfig) -> list[Row]:
         },
         "part": cfg.part,
     }
-    write_results(Path(cfg.paths.run_dir), rows, protocol, facts | provenance())
+    facts |= provenance()
+    write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts)
+    _log(build_loggers(cfg.logger), rows, protocol, facts, Path(cfg.paths.run_dir))
     return rows
+
+
+def _log(loggers: Sequence[Logger], rows: Sequence[Row], protocol: Protocol, facts: dict[str, Any], run: Path) -> None:
+    """The averages for every logger, a report of the run folder for W&B."""
+    for logger in loggers:
+        logger.log_hyperparams({"protocol": protocol.describe(), **facts})
+        logger.log_metrics(as_metrics(rows, protocol, ESTIMATE, facts["part"]))
+        if isinstance(logger, WandbLogger):
+            log_to_wandb(make_report([run], run / "report"), logger.experiment)
+        finalize(logger, "success")
 
 
 @hydra_main("evaluate")

@@ -9,7 +9,7 @@ from pathlib import Path
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 
 def wandb_logger(project: str, save_dir: str, name: str | None = None, group: str | None = None) -> WandbLogger:
@@ -40,6 +40,13 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
     )
     logger._wandb_init.pop("anonymous")  # wandb warns of the setting whatever its value
     return logger
+
+
+def finalize(logger: Logger, status: str) -> None:
+    """End a logger; a W&B run for good, or the next job of a sweep would go on in it."""
+    logger.finalize(status)
+    if isinstance(logger, WandbLogger) and logger._experiment is not None:
+        logger.experiment.finish(exit_code=0 if status == "success" else 1)
 
 
 def _run_id(path: Path) -> str:

@@ -21,6 +21,7 @@ from hourglass_sep import metrics
 from hourglass_sep.audio import resample
 from hourglass_sep.bss_eval import BssEval, BssEvalImages, BssScores
 from hourglass_sep.checks import check_choice, check_whole
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.paths import CONFIG_DIR
 
@@ -29,9 +30,6 @@ SCORER_VERSION = 1
 
 MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0)}
 """How references (S, C, N) make the mixture (C, N)."""
-
-MIXTURE = "mixture"
-"""The name under which the unprocessed mixture is scored."""
 
 Scores = dict[str, Tensor]
 """Metric name to (S,), in dB; NaN where there is no score."""

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hourglass_sep.bootstrap import AVERAGES, Array, average
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
 
 if TYPE_CHECKING:
     from hourglass_sep.scoring import Row
-
-MIXTURE = "mixture"
-BASELINES = (MIXTURE, "REPET-SIM", "ideal binary mask", "ideal ratio mask", "phase-sensitive mask")
-"""Systems that are measured beside every model: never what a report is about unless asked for."""
 
 _SAME_DB = 1e-3  # the same audio scored on another machine
 
@@ -34,6 +31,7 @@ class Scores:
         named: whether the user gave the name.
         path: the file.
         protocol: name, hash, metrics, headline, average.
+        model: the system that the file is about; all others are baselines.
         audio: where the sounds were that were scored.
         rows: one a clip, system and source.
     """
@@ -42,6 +40,7 @@ class Scores:
     named: bool
     path: Path
     protocol: dict[str, Any]
+    model: str
     audio: dict[str, Any]
     rows: list[Row]
 
@@ -66,7 +65,7 @@ class System:
     @property
     def is_baseline(self) -> bool:
         """Whether it only stands beside the models."""
-        return self.own_name in BASELINES
+        return self.own_name != self.file.model
 
     @property
     def clips(self) -> set[str]:
@@ -185,7 +184,8 @@ def _read(text: str) -> Scores:
         raise UserError(f"{path} {problem}: make it again with hourglass-sep evaluate or score")
     folder = path.resolve().parent
     own = folder.name if path.name == "scores.json" else path.stem
-    return Scores(name or own, bool(name), path, content["protocol"], content.get("audio") or {}, content["rows"])
+    audio = content.get("audio") or {}
+    return Scores(name or own, bool(name), path, content["protocol"], content["model"], audio, content["rows"])
 
 
 def _problem(content: Any) -> str:
@@ -194,6 +194,8 @@ def _problem(content: Any) -> str:
     keys = {"name": str, "hash": str, "headline": dict, "metrics": list, "average": str}
     if not isinstance(protocol, dict) or not all(isinstance(protocol.get(key), kind) for key, kind in keys.items()):
         return "is no file of scores (it does not say by which protocol)"
+    if not isinstance(content.get("model"), str):
+        return "does not name its model"
     if not protocol["headline"] or protocol["average"] not in AVERAGES:
         return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
     rows = content.get("rows")

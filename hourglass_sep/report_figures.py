@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hourglass_sep.bootstrap import Array, average
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
-from hourglass_sep.report_data import MIXTURE, Pool, System, spelt
+from hourglass_sep.report_data import Pool, System, spelt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +25,6 @@ _DPI = 110
 _DYNAMIC_RANGE_DB = 70.0
 _LONGEST_SECONDS = 12.0
 _RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
-_MODEL = "model"  # the system of evaluate's files that the weights can make again
-_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 Stems = dict[str, "Tensor"]
 """Waveforms (N) by name: the sources and the mixture."""
@@ -189,10 +187,10 @@ def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         UserError: the sounds are not there, now or when the loader is called, or cannot be made again.
     """
     facts = system.file.audio
-    if facts.get("kind") == "mir1k" and {"root", "weights"} <= facts.keys() and system.own_name in (_MODEL, MIXTURE):
+    kept = system.own_name == MIXTURE or not system.is_baseline  # oracles' estimates are not made again
+    if kept and facts.get("kind") == "mir1k" and {"root", "weights"} <= facts.keys():
         return _mir1k_loader(system)
-    read = system.own_name == MIXTURE or not system.is_baseline
-    if facts.get("kind") == "stems" and {"reference", "estimate"} <= facts.keys() and read:
+    if kept and facts.get("kind") == "stems" and "tracks" in facts:
         return _stems_loader(system)
     raise UserError(f"{system.file.path} does not say where the sounds of {system.own_name} are")
 
@@ -209,7 +207,7 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     except UserError as error:
         raise UserError(f"no MIR-1K clips in {facts['root']}") from error
     separator = None
-    if system.own_name == _MODEL:
+    if not system.is_baseline:
         try:
             separator = Separator.load(facts["weights"], **facts.get("inference", {})).to(choose_device("auto"))
         except TypeError as error:
@@ -235,24 +233,23 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
 def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     from hourglass_sep import audio
 
-    facts = system.file.audio
+    tracks = system.file.audio["tracks"]
 
-    def read(folder: Path, name: str) -> Tensor:
-        paths = [folder / (name + suffix) for suffix in _SUFFIXES]
-        waveform, rate_hz = audio.read(next((path for path in paths if path.exists()), paths[0]))
-        return _shown({name: waveform.mean(0)}, rate_hz)[name]
+    def read(paths: Sequence[str]) -> Tensor:
+        waveforms = [audio.read(path) for path in paths]
+        mono = torch.stack([waveform.mean(0) for waveform, _ in waveforms]).sum(0)
+        return _shown({"": mono}, waveforms[0][1])[""]
 
     def load(clip: str, source: str) -> tuple[Stems, Tensor]:
-        folder = Path(facts["reference"]) / clip
-        if any((folder / f"{MIXTURE}{suffix}").exists() for suffix in _SUFFIXES):
-            stems = {name: read(folder, name) for name in (source, MIXTURE)}
-        else:
-            stems = {name: read(folder, name) for track, name in system.rows if track == clip}
-            shortest = min(map(len, stems.values()))
-            stems[MIXTURE] = sum((stem[:shortest] for stem in stems.values()), stems[source].new_zeros(shortest))
+        if clip not in tracks:
+            raise UserError(f"{system.file.path} does not say where {clip} is")
+        references = {name: read(paths) for name, paths in tracks[clip]["references"].items()}
+        stems = references | {MIXTURE: torch.stack([*references.values()]).sum(0)}
         if system.own_name == MIXTURE:
             return stems, stems[MIXTURE]
-        return stems, read(Path(facts["estimate"]) / clip, source)
+        return stems, read([tracks[clip]["estimates"][source]])
+
+    import torch
 
     return load
 

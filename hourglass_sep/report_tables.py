@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hourglass_sep.bootstrap import RESAMPLES, Interval, interval, paired_interval
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
-from hourglass_sep.report_data import MIXTURE, Pool, System, spelt
+from hourglass_sep.report_data import Pool, System, spelt
 
 Record = dict[str, Any]
 """A line of a table: plain values under the names of its columns, None for no score."""

@@ -14,18 +14,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.projection import MEANINGLESS_DB
-from hourglass_sep.protocols import MIXTURE, Protocol
+from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
 
 
-def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, facts: Mapping[str, Any]) -> None:
+def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: str, facts: Mapping[str, Any]) -> None:
     """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with the averages and the facts.
 
     Args:
         folder: where; made if need be.
         rows: at least one.
         protocol: under which they were made.
+        model: the system that this is about; the others stand beside it.
         facts: what else belongs beside the numbers, in plain types.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,6 +37,7 @@ def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, facts: 
         writer.writerows(rows)
     content = {
         "protocol": protocol.describe(),
+        "model": model,
         **facts,
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),

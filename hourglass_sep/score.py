@@ -90,8 +90,8 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     journal = Journal(options.out / f"unfinished-{name}.jsonl", facts)
     jobs = {track.name: track for track in tracks}
     rows = score_all(lambda track: score_track(protocol, system, track, device), jobs, journal, options.workers)
-    audio = {"kind": "stems", **roots, "sums": {stem: list(parts) for stem, parts in sums.items()}}
-    write_results(options.out, rows, protocol, {"audio": audio} | provenance())
+    audio = {"kind": "stems", **roots, "sums": sums, "tracks": {track.name: track.paths() for track in tracks}}
+    write_results(options.out, rows, protocol, system, {"audio": audio} | provenance())
     journal.close()
     return options.out
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,11 @@ class Track:
     name: str
     references: Mapping[str, Sequence[Path]]
     estimates: Mapping[str, Path]
+
+    def paths(self) -> dict[str, dict[str, Any]]:
+        """All files, as plain types."""
+        references = {stem: [str(path.resolve()) for path in paths] for stem, paths in self.references.items()}
+        return {"references": references, "estimates": {k: str(v.resolve()) for k, v in self.estimates.items()}}
 
     def check(self) -> None:
         """Compare all headers.

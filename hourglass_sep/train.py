@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
@@ -28,6 +28,7 @@ from hourglass_sep.instantiate import (
     check_devices,
     count_devices,
 )
+from hourglass_sep.loggers import finalize
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.provenance import provenance
 from hourglass_sep.results import show, write_results
@@ -71,18 +72,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
             best = Separator.from_checkpoint(best_checkpoint(cfg), refine=instantiate(cfg.refine))
             ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
             rows = evaluate_all(best, clips, system.protocol, ceiling, what="testing")
-            write_results(Path(cfg.paths.run_dir), rows, system.protocol, facts | {"part": "test"})
+            write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
             scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
             metrics |= scores
             for logger in loggers:
                 logger.log_metrics(scores, step=trainer.global_step)
         status = "success"
     finally:
-        # Without this the next job of a sweep would go on in the same W&B run.
         for logger in loggers:
-            logger.finalize(status)
-            if isinstance(logger, WandbLogger) and logger._experiment is not None:
-                logger.experiment.finish(exit_code=0 if status == "success" else 1)
+            finalize(logger, status)
     return metrics
 
 

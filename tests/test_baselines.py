@@ -6,12 +6,12 @@ from hydra.utils import instantiate
 from test_configs import composed
 
 from hourglass_sep.baselines import Model, OracleMask, RepetSim, repeating_part
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.constants import MIXTURE, SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.evaluate import evaluate, evaluate_all
 from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.metrics import bss_eval_sources, si_sdr
-from hourglass_sep.protocols import MIXTURE, load_protocol
+from hourglass_sep.protocols import load_protocol
 from hourglass_sep.scoring import summarise
 from hourglass_sep.separator import Separator
 

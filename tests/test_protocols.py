@@ -9,10 +9,11 @@ from test_configs import composed
 from test_metrics import museval_bss_eval
 
 from hourglass_sep.audio import resample
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
 from hourglass_sep.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import MIXTURE, load_protocol
+from hourglass_sep.protocols import load_protocol
 
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
 

@@ -48,9 +48,10 @@ def noisy(mean: float, seed: int, clips: Sequence[str] = CLIPS) -> dict[str, flo
     return {clip: float(value) for clip, value in zip(clips, values, strict=True)}
 
 
-def write(folder: Path, content: Rows, protocol: Any = MIR1K, audio: Any = GONE) -> Path:
+def write(folder: Path, content: Rows, protocol: Any = MIR1K, audio: Any = GONE, model: str = "model") -> Path:
     folder.mkdir(parents=True)
-    (folder / "scores.json").write_text(json.dumps({"protocol": protocol, "audio": audio, "rows": content}))
+    facts = {"protocol": protocol, "model": model, "audio": audio, "rows": content}
+    (folder / "scores.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -108,12 +109,12 @@ def test_averages_are_those_of_the_scores_file_and_lie_in_their_intervals(
 def test_one_file_keeps_the_names_of_its_systems_and_puts_the_mixture_first(tmp_path: Path, out: Path) -> None:
     content = [
         row
-        for name, mean in (("ideal ratio mask", 14), ("model", 9), ("REPET-SIM", -3), ("mixture", 0))
+        for name, mean in (("ideal ratio mask", 14), ("model", 9), ("repet sim", -3), ("mixture", 0))
         for row in rows(noisy(mean, 1), name)
     ]
     run = write(tmp_path / "run", content)
     make_report([run], out)
-    assert systems(out / "report.csv", group="all") == ["mixture", "REPET-SIM", "model", "ideal ratio mask"]
+    assert systems(out / "report.csv", group="all") == ["mixture", "repet sim", "model", "ideal ratio mask"]
     make_report([f"mine={run}"], out)
     assert systems(out / "report.csv", group="all")[2] == "mine: model"
 
@@ -182,7 +183,8 @@ def test_any_two_systems_are_compared_by_their_names_or_their_files(tmp_path: Pa
 
 
 def test_a_difference_that_may_be_nothing_is_not_bold(tmp_path: Path, out: Path) -> None:
-    make_report([write(tmp_path / "run", rows(noisy(9, 1), "one") + rows(noisy(9, 2), "two"))], out)
+    runs = [write(tmp_path / f"run{seed}", rows(noisy(9, seed))) for seed in (1, 2)]
+    make_report(runs, out)
     row = table(out / "differences.csv")[0]
     assert float(row["low"]) < 0 < float(row["high"])
     assert "**" not in (out / "report.md").read_text()
@@ -320,7 +322,12 @@ def test_the_worst_clips_of_folders_of_stems_are_read(tmp_path: Path, out: Path)
         for name, stem in of.items():
             audio.write(tmp_path / folder / "test" / "A song" / f"{name}.wav", stems[stem], 44100)
     content = rows({"test/A song": 3.0}) + rows({"test/A song": 4.0}, source="drums")
-    facts = {"kind": "stems", "reference": str(tmp_path / "reference"), "estimate": str(tmp_path / "estimate")}
+    true, made = tmp_path / "reference" / "test" / "A song", tmp_path / "estimate" / "test" / "A song"
+    track = {
+        "references": {name: [str(true / f"{name}.wav")] for name in ("drums", "vocals")},
+        "estimates": {name: str(made / f"{name}.wav") for name in ("drums", "vocals")},
+    }
+    facts = {"kind": "stems", "tracks": {"test/A song": track}}
     part = make_report([write(tmp_path / "run", content, audio=facts)], out).parts[0]
     assert [example.title for example in part.examples] == ["1. test/A song, vocals: NSDR 4.00 dB"]
     (note,) = part.notes
@@ -346,12 +353,19 @@ def test_the_worst_clips_of_folders_of_stems_are_read(tmp_path: Path, out: Path)
         ("{", "no JSON"),
         ("[1]", "no file of scores"),
         ({"protocol": "BSS Eval v3", "rows": [1]}, "no file of scores"),
-        ({"protocol": MIR1K, "rows": []}, "no rows"),
-        ({"protocol": MIR1K | {"average": "mode"}, "rows": []}, "average"),
-        ({"protocol": MIR1K, "rows": [{"clip": "a"}]}, "without clip, system or source"),
-        ({"protocol": MIR1K, "rows": [row | {"nsdr": "high"} for row in rows({"a": 1.0})]}, "without nsdr"),
-        ({"protocol": MIR1K, "rows": [row | {"n_samples": 0} for row in rows({"a": 1.0})]}, "without n_samples"),
-        ({"protocol": MIR1K, "rows": rows({"a": 1.0}) * 2}, "a / model / vocals twice"),
+        ({"protocol": MIR1K, "rows": rows({"a": 1.0})}, "does not name its model"),
+        ({"protocol": MIR1K, "model": "model", "rows": []}, "no rows"),
+        ({"protocol": MIR1K | {"average": "mode"}, "model": "model", "rows": []}, "average"),
+        ({"protocol": MIR1K, "model": "model", "rows": [{"clip": "a"}]}, "without clip, system or source"),
+        (
+            {"protocol": MIR1K, "model": "model", "rows": [row | {"nsdr": "high"} for row in rows({"a": 1.0})]},
+            "without nsdr",
+        ),
+        (
+            {"protocol": MIR1K, "model": "model", "rows": [row | {"n_samples": 0} for row in rows({"a": 1.0})]},
+            "without n_samples",
+        ),
+        ({"protocol": MIR1K, "model": "model", "rows": rows({"a": 1.0}) * 2}, "a / model / vocals twice"),
     ],
 )
 def test_what_is_no_file_of_scores_is_named_with_exit_code_2_and_nothing_is_written(
@@ -425,7 +439,7 @@ def test_tables_and_pictures_go_to_an_offline_wandb_run(
     names = [clip.name for clip in find_clips(tiny_mir1k)]
     content = rows(noisy(9, 1, names)) + rows(noisy(8, 2, names), "other")
     run = write(tmp_path / "run", content, audio=facts)
-    report.run([str(run), "-o", str(out), "--wandb", "--worst", "2"])
+    report.run([str(run), "-o", str(out), "--wandb", "--worst", "2", "--compare", "model", "other"])
     logged = OfflineRun(out)
     assert logged.exit_code == 0
     (tables,) = logged.history

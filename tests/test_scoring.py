@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.metrics import bss_eval_sources
-from hourglass_sep.protocols import MIXTURE, load_protocol
+from hourglass_sep.protocols import load_protocol
 from hourglass_sep.results import by_score, show, table, write_results
 from hourglass_sep.scoring import Row, as_metrics, count_unscored, merge_rows, score_clip, summarise
 
@@ -102,7 +103,7 @@ def test_rows_of_several_processes_count_once_whoever_made_them() -> None:
 
 def test_results_are_plain_json_with_null_for_no_score(tmp_path: Path) -> None:
     rows = [row("a", 10, 1.5), row("b", 10, None)]
-    write_results(tmp_path / "new", rows, MIR1K, {"part": "test"})
+    write_results(tmp_path / "new", rows, MIR1K, "model", {"part": "test"})
     content = json.loads((tmp_path / "new" / "scores.json").read_text())
     assert content["part"] == "test"
     assert content["protocol"]["hash"] == MIR1K.hash
@@ -116,7 +117,7 @@ def test_results_are_plain_json_with_null_for_no_score(tmp_path: Path) -> None:
 
 def test_the_table_shows_a_dash_where_there_is_no_score(tmp_path: Path) -> None:
     rows = [row(c, 10, v, s) for s in ("vocals", "accompaniment") for c, v in (("a", None), ("b", None))]
-    write_results(tmp_path, rows, MIR1K, {})
+    write_results(tmp_path, rows, MIR1K, "model", {})
     cells = [list(column.cells) for column in table(json.loads((tmp_path / "scores.json").read_text())).columns]
     assert cells[0] == ["model", ""]
     assert sorted(map(str, cells[1])) == ["accompaniment", "vocals"]
@@ -132,7 +133,7 @@ def test_the_table_goes_from_the_mixture_to_the_best_system() -> None:
 def test_what_is_shown_names_the_protocol_its_hash_and_the_rows_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_results(tmp_path, [row("a", 10, 1.5), row("b", 10, None)], MIR1K, {})
+    write_results(tmp_path, [row("a", 10, 1.5), row("b", 10, None)], MIR1K, "model", {})
     show(tmp_path)
     out = " ".join(capsys.readouterr().out.split())
     for words in (f"mir1k {MIR1K.hash}", "512 taps", "1 rows have no score", "1.50"):

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, open_dict
 from wandb_files import OfflineRun
 
 from hourglass_sep import train
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import MIXTURE
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import describe
 
