@@ -33,6 +33,7 @@ format: install  ## mend what ruff can mend
 
 bench: install  ## loader, network and scorer speed, measured side by side
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
+	$(BIN)/python experiments/bench_scoring.py
 
 clean:  ## remove what runs and builds leave behind (not .venv, not data)
 	rm -rf outputs dist build .pytest_cache .ruff_cache .mypy_cache

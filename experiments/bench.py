@@ -1,18 +1,14 @@
-"""`make bench`: speeds as ratios, measured side by side in one run, on synthetic clips.
+"""`make bench`: training and separation speeds as ratios, measured side by side in one run, on synthetic clips.
 
 One thread each, median of several rounds. Nothing here is a test: machines differ.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import runpy
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +19,6 @@ from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.losses import masked_l1
-from hourglass_sep.metrics import BssEval
 from hourglass_sep.provenance import git_commit, hardware
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
@@ -48,7 +43,7 @@ def main() -> None:
     songs = [synthesize_song(seed, CLIP_SECONDS, SAMPLE_RATE_HZ) for seed in range(4)]
     console = Console(width=110)
     console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
-    for table in (loader(songs), scorer(songs[0]), separation(songs[0])):
+    for table in (loader(songs), separation(songs[0])):
         console.print(table)
 
 
@@ -74,42 +69,6 @@ def loader(songs: list[torch.Tensor]) -> Table:
 
         trained = 4 / seconds(step, 3)
         table.add_row(name, f"{trained:.1f}", f"{trained / alone:.1%}")
-    return table
-
-
-def scorer(sources: torch.Tensor) -> Table:
-    """Our BSS Eval v3 against museval's: estimate and mixture of one clip."""
-    mixture = sources.sum(0, keepdim=True).expand_as(sources)
-    estimate = sources + 0.3 * mixture
-
-    def ours() -> None:
-        evaluate = BssEval(sources)
-        evaluate(estimate)
-        evaluate(mixture)
-
-    # Its metrics module by itself: importing the whole package looks for FFmpeg, which is not needed here.
-    spec = importlib.util.find_spec("museval")
-    assert spec is not None
-    assert spec.origin is not None
-    bss_eval = runpy.run_path(str(Path(spec.origin).with_name("metrics.py")))["bss_eval"]
-
-    def musevals() -> None:
-        for guess in (estimate, mixture):
-            bss_eval(
-                sources.numpy()[..., None],
-                guess.numpy()[..., None],
-                window=np.inf,
-                hop=np.inf,
-                compute_permutation=False,
-                filters_len=512,
-                framewise_filters=False,
-                bsseval_sources_version=True,
-            )
-
-    fast, slow = seconds(ours), seconds(musevals, 3)
-    table = Table("BSS Eval v3", "s / clip", "ratio", title=f"scoring estimate and mixture of {CLIP_SECONDS:.0f} s")
-    table.add_row("hourglass_sep", f"{fast:.3f}", f"{slow / fast:.1f} times faster")
-    table.add_row("museval", f"{slow:.3f}", "")
     return table
 
 

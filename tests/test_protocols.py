@@ -1,3 +1,5 @@
+import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hourglass_sep.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.protocols import load_protocol
 
+STUDY = Path(__file__).parent.parent / "experiments" / "protocols"
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
 
 
@@ -141,8 +144,25 @@ def test_museval_v4_is_the_median_of_musevals_windows_and_does_not_forgive_a_gai
     assert bool((scores["half"]["sdr"] < 6.1).all())
 
 
-def test_every_description_stands_in_the_docs() -> None:
-    text = " ".join((Path(__file__).parent.parent / "experiments" / "protocols" / "README.md").read_text().split())
+def test_the_docs_name_every_protocol_with_its_hash() -> None:
+    text = (STUDY / "README.md").read_text()
     for name in NAMES:
-        assert f"`{name}`" in text
-        assert load_protocol(name).hash in text
+        assert f"| `{name}` | {load_protocol(name).hash} |" in text
+
+
+def test_the_numbers_in_the_docs_are_those_on_record() -> None:
+    with (STUDY / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    recorded = {(r["protocol"], r["system"], r["source"], r["metric"]): r for r in rows}
+    header, _, *lines = re.findall(r"^\| .* \|$|^\|-.*\|$", (STUDY / "README.md").read_text().split("in dB:")[1], re.M)
+    columns = re.findall(r"`(\w+)` ([\w-]+)", header)
+    assert [name for name, _ in columns] == ["mir1k", "park2018", "mir1k_8k", "si_sdr", "museval_v4"]
+    names = {"REPET-SIM": "repet sim", "default weights": "model", "phase-sensitive mask": "phase sensitive mask"}
+    assert len(lines) == 6
+    for line in lines:
+        label, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for (protocol, metric), cell in zip(columns, cells, strict=True):
+            key = names.get(label, label)
+            values = [recorded[protocol, key, source, metric]["value"] for source in ("vocals", "accompaniment")]
+            assert cell == " / ".join(f"{float(value):.2f}" for value in values), (label, protocol)
+    assert {r["hash"] for r in rows} == {load_protocol(name).hash for name in NAMES}

@@ -1,0 +1,136 @@
+"""Scoring a test set: our BSS Eval v3 against a museval loop over the same clips, on one core and on all.
+
+    python experiments/bench_scoring.py
+
+Estimates are the default weights', on MIR-1K's test clips, or synthetic ones where there is none. Each number of cores
+is a process of its own, in which both programs score the same clips, in turns of a few clips.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.synthetic import synthesize_song
+from hourglass_sep.errors import DataError
+from hourglass_sep.jobs import Journal, score_all
+from hourglass_sep.protocols import load_protocol
+from hourglass_sep.provenance import git_commit, hardware
+from hourglass_sep.scoring import score_clip
+from hourglass_sep.separator import Separator
+
+TURN = 20
+PROTOCOL = load_protocol("mir1k")
+Pair = tuple[Tensor, Tensor]
+"""References and estimates, both (S, N)."""
+
+
+def main() -> None:
+    console = Console(width=110)
+    console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
+    table = Table("BSS Eval v3, estimates and mixtures", "cores", "hourglass_sep", "museval", "ratio", "memory")
+    for cores in sorted({1, os.cpu_count() or 1}):
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
+        words = [sys.executable, __file__, str(cores)]
+        result = subprocess.run(words, env=os.environ | threads, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(result.stdout)
+        ours, theirs = (found[name] / found["clips"] for name in ("ours_seconds", "museval_seconds"))
+        table.add_row(
+            f"{found['clips']} clips, {found['minutes']:.1f} minutes",
+            str(cores),
+            f"{1e3 * ours:.1f} ms / clip",
+            f"{1e3 * theirs:.1f} ms / clip",
+            f"{theirs / ours:.1f} times faster",
+            f"+{found['growth_mib']:.0f} MiB after the first {TURN}",
+        )
+    console.print(table)
+
+
+def measure(cores: int) -> dict[str, float]:
+    """Seconds of both programs, and what scoring more clips adds to the memory."""
+    torch.set_num_threads(cores)
+    pairs = clips()
+    ours(pairs[:TURN], cores)  # warm
+    growth = -peak_mib()
+    seconds = {"ours_seconds": 0.0, "museval_seconds": 0.0}
+    ours(pairs, cores)
+    growth += peak_mib()
+    for first in range(0, len(pairs), TURN):
+        turn = pairs[first : first + TURN]
+        start = time.perf_counter()
+        ours(turn, cores)
+        middle = time.perf_counter()
+        for references, estimates in turn:
+            musevals(references, estimates)
+            musevals(references, references.sum(0, keepdim=True).expand_as(references))
+        seconds["ours_seconds"] += middle - start
+        seconds["museval_seconds"] += time.perf_counter() - middle
+    minutes = sum(references.shape[-1] for references, _ in pairs) / SAMPLE_RATE_HZ / 60
+    return seconds | {"clips": len(pairs), "minutes": minutes, "growth_mib": growth}
+
+
+def clips() -> list[Pair]:
+    """References and estimates of all test clips."""
+    try:
+        found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
+        sources = [clip.load() for clip in found if clip.singer not in ("abjones", "amy")]
+    except DataError:
+        sources = [synthesize_song(seed, 8.0, SAMPLE_RATE_HZ) for seed in range(2 * TURN)]
+    separator = Separator.from_pretrained()
+    stems = (separator.separate(references.sum(0), SAMPLE_RATE_HZ) for references in sources)
+    return [(references, torch.stack([*by_name.values()])) for references, by_name in zip(sources, stems, strict=True)]
+
+
+def ours(pairs: list[Pair], cores: int) -> None:
+    jobs = {str(number): pair for number, pair in enumerate(pairs)}
+    score_all(
+        lambda pair: score_clip(PROTOCOL, "", pair[0], {"model": pair[1]}, SAMPLE_RATE_HZ),
+        jobs,
+        Journal(None, {}),
+        cores,
+    )
+
+
+# The module by itself: importing the whole package looks for FFmpeg, which is not needed here.
+MUSEVAL = importlib.util.find_spec("museval")
+assert MUSEVAL is not None
+assert MUSEVAL.origin is not None
+bss_eval = runpy.run_path(str(Path(MUSEVAL.origin).with_name("metrics.py")))["bss_eval"]
+
+
+def musevals(references: Tensor, estimates: Tensor) -> None:
+    bss_eval(
+        references.numpy()[..., None],
+        estimates.numpy()[..., None],
+        window=np.inf,
+        hop=np.inf,
+        compute_permutation=False,
+        filters_len=512,
+        framewise_filters=False,
+        bsseval_sources_version=True,
+    )
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(int(sys.argv[1]))))
+    else:
+        main()
