@@ -10,10 +10,12 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from torch import Tensor
 
@@ -230,5 +232,6 @@ def load_protocol(name: str) -> Protocol:
     names = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
     if name not in names:
         raise UserError(f"protocol {name!r} is not known: choose from {', '.join(names)}")
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    started = GlobalHydra.instance().is_initialized()  # by a command that Hydra configures, from the same folder
+    with nullcontext() if started else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return instantiate(compose("evaluate", overrides=[f"protocol={name}"]).protocol)

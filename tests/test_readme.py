@@ -31,6 +31,12 @@ TINY_RUN = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
 ]
+STEM_FOLDERS = {
+    "MUSDB18-HQ/test": ("bass", "drums", "other", "vocals"),
+    "separated/htdemucs": ("bass", "drums", "other", "vocals"),
+    "separated/spleeter": ("vocals", "accompaniment"),
+}
+DEMUCS = ["--reference", "MUSDB18-HQ/test", "--estimate", "separated/htdemucs", "-o", "scores/demucs"]
 SMALL = {
     "hourglass_sep.train": [*TINY_RUN, "hydra.run.dir=outputs/train/OTHER"],
     "hourglass_sep.evaluate": ["limit=1"],
@@ -52,6 +58,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Pat
     soundfile.write(folder / "song.wav", np.random.default_rng(0).normal(0, 0.1, (30000, 2)), 44100)
     first = [sys.executable, "-m", "hourglass_sep.train", *TINY_RUN]
     run([*first, "hydra.run.dir=outputs/train/RUN", f"data.root={tiny_mir1k}"], folder)
+    for name in ("RUN", "OTHER"):
+        scores = [f"data.root={tiny_mir1k}", "limit=1", f"hydra.run.dir=outputs/evaluate/{name}"]
+        run([sys.executable, "-m", "hourglass_sep.evaluate", *scores, "seed=1"], folder)
+    rng = np.random.default_rng(1)
+    for stem in ("bass", "drums", "other", "vocals", "accompaniment"):
+        for root, stems in STEM_FOLDERS.items():
+            if stem in stems:
+                (folder / root / "Song").mkdir(parents=True, exist_ok=True)
+                soundfile.write(folder / root / "Song" / f"{stem}.wav", rng.normal(0, 0.1, (40000, 2)), 16000)
+    run([sys.executable, "-m", "hourglass_sep.score", *DEMUCS], folder)
     return folder
 
 
