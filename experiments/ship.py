@@ -1,17 +1,19 @@
-"""Make shipped weights, curve, picture and table of a finished run.
+"""Make shipped weights, curve, picture and scores of a finished run.
 
     python experiments/ship.py RUN_FOLDER SCORES_JSON NAME
+    python experiments/ship.py SCORES_JSON NAME
 
 RUN_FOLDER is a training run's, SCORES_JSON what `hourglass_sep.evaluate` wrote for its last checkpoint on the test
-clips. Writes hourglass_sep/weights/NAME.{safetensors,json} and experiments/NAME_weights/.
+clips. Writes hourglass_sep/weights/NAME.{safetensors,json} and experiments/NAME_weights/. Without RUN_FOLDER the
+weights that ship were scored anew: only experiments/NAME_weights/scores.json is written.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,16 @@ SHARED_LYRICS = ("stool_4", "leon_5", "yifen_2")  # test songs with the lyrics o
 NOT_GOOD_AT = "polyphonic choirs, 44.1 kHz studio mixes, speech: it has heard two amateur singers over karaoke tracks"
 
 
-def main(run: Path, scores_path: Path, name: str) -> None:
+def main(run: Path | None, scores_path: Path, name: str) -> None:
     folder = HERE / f"{name}_weights"
     folder.mkdir(exist_ok=True)
     scores = json.loads(scores_path.read_text())
+    if run is not None:
+        ship(run, scores, name, folder)
+    write_scores(scores, name, folder / "scores.json")
+
+
+def ship(run: Path, scores: Mapping[str, Any], name: str, folder: Path) -> None:
     facts = yaml.safe_load((run / "hparams.yaml").read_text())
     checkpoint = run / "checkpoints" / "last.ckpt"
     separator = Separator.from_checkpoint(checkpoint)
@@ -49,19 +57,35 @@ def main(run: Path, scores_path: Path, name: str) -> None:
         writer.writeheader()
         writer.writerows(curve)
     draw(curve).savefig(folder / "curve.png", dpi=100)
-    clip = next(clip for clip in find_clips(scores["data_root"]) if clip.name == SHOWN_CLIP)
+    clip = next(clip for clip in find_clips(scores["audio"]["root"]) if clip.name == SHOWN_CLIP)
     sources = clip.load()
     picture(separator, sources.sum(0), SAMPLE_RATE_HZ, sources).savefig(folder / "clip.png", dpi=80)
     Image.open(folder / "clip.png").quantize(64).save(folder / "clip.png", optimize=True)
-    shutil.copy(scores_path.with_name("scores.csv"), folder / "scores.csv")
-    summary = {key: value for key, value in scores.items() if key not in ("rows", "data_root", "weights")}
-    others = [row for row in scores["rows"] if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
-    summary["without_songs_that_share_lyrics"] = summarise(others)
-    (folder / "scores.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
-def card(facts: dict[str, Any], scores: dict[str, Any], steps: int) -> dict[str, Any]:
+def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
+    """Keep a ``scores.json``: with its rows, without this machine's folders, and with the averages over other songs.
+
+    Args:
+        scores: what `hourglass_sep.evaluate` wrote.
+        name: under which the weights ship.
+        path: the new file.
+    """
+    protocol, rows = scores["protocol"], scores["rows"]
+    others = [row for row in rows if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
+    audio = {key: value for key, value in scores["audio"].items() if key != "root"}
+    content = {key: value for key, value in scores.items() if key != "rows"} | {
+        "audio": audio | {"weights": name},
+        "without_songs_that_share_lyrics": summarise(others, protocol["headline"], protocol["average"]),
+    }
+    head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
+    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)  # as `hourglass_sep.results` writes them
+    path.write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')
+
+
+def card(facts: Mapping[str, Any], scores: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """What people should know of weights before they trust them."""
+    n_clips = len({row["clip"] for row in scores["rows"]})
     return {
         "trained_on": "MIR-1K, all 175 clips of abjones and amy",
         "data_licence": "MIR-1K: free for research (Hsu and Jang 2010)",
@@ -72,16 +96,16 @@ def card(facts: dict[str, Any], scores: dict[str, Any], steps: int) -> dict[str,
         "commit": facts["commit"],
         "hardware": facts["hardware"],
         "test_scores_db": {
-            "protocol": scores["protocol"],
-            "clips": "158 test clips, every one at 0 dB voice to accompaniment",
-            **{name: rounded(values) for name, values in scores["summary"]["model"].items()},
+            "protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description")},
+            "clips": f"{n_clips} test clips, every one at 0 dB voice to accompaniment",
+            **{source: rounded(values) for source, values in scores["summary"][scores["model"]].items()},
         },
         "not_good_at": NOT_GOOD_AT,
     }
 
 
-def rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in values.items()}
+def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 2) for name, value in values.items()}
 
 
 def training_curve(metrics: Path, span: int = 100) -> list[dict[str, float]]:
@@ -104,4 +128,5 @@ def draw(curve: list[dict[str, float]]) -> Figure:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    *run_folder, scores_json, weights_name = sys.argv[1:]
+    main(Path(*run_folder) if run_folder else None, Path(scores_json), weights_name)

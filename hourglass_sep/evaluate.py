@@ -83,7 +83,7 @@ def evaluate_all(
         "protocol": protocol.hash,
         "code": code_hash(),
         "separator": _fingerprint(separator),
-        "baselines": {name: repr(sorted(vars(system).items())) for name, system in baselines.items()},
+        "baselines": {name: _settings(system) for name, system in baselines.items()},
         "clips": [[clip.name, clip.path.stat().st_size, clip.path.stat().st_mtime_ns] for clip in clips],
     }
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
@@ -96,12 +96,17 @@ def evaluate_all(
 
 def _fingerprint(separator: Separator) -> str:
     """A hash of everything that estimates depend on."""
-    digest = hashlib.sha256(repr([separator.settings, separator.spectrogram.config]).encode())
-    digest.update(repr([type(separator.refine).__name__, sorted(vars(separator.refine).items())]).encode())
-    digest.update(repr(separator.network).encode())
+    parts = (separator.settings, separator.spectrogram.config, _settings(separator.refine), separator.network)
+    digest = hashlib.sha256(repr(parts).encode())
     for value in separator.network.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _settings(thing: object) -> str:
+    """An object's class and attributes in words; functions by name, since their addresses differ from run to run."""
+    values = {name: getattr(value, "__qualname__", value) for name, value in sorted(vars(thing).items())}
+    return f"{type(thing).__qualname__} {values}"
 
 
 def run(cfg: DictConfig) -> list[Row]:

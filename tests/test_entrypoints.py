@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -192,3 +194,41 @@ def test_the_wheel_brings_configs_and_weights_and_works_from_another_folder(tmp_
     environment = os.environ | {"PYTHONPATH": str(site)}
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.strip() == str(site / "hourglass_sep" / "conf")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_evaluation_that_is_ended_goes_on_where_it_was(how: signal.Signals, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        noise = rng.normal(0, 0.1, (20000, 2))
+        (tmp_path / "MIR-1K" / "Wavfile").mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "MIR-1K" / "Wavfile" / f"Ani_1_{number:02}.wav", noise, 16000)
+    words = [sys.executable, "-m", "hourglass_sep.evaluate", "data.root=MIR-1K", "workers=1", "hydra.run.dir=scores"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    journals: list[Path] = []
+    while not journals or len(journals[0].read_text().splitlines()) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+        journals = list((tmp_path / "outputs" / "unfinished").glob("*.jsonl"))
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    kept = len(journals[0].read_text().splitlines()) - 1
+    assert 3 <= kept < 40
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert errors.decode().splitlines() == [
+            f"error: interrupted: {kept} of 40 clips are done and kept: run the same command again to go on"
+        ]
+    assert not (tmp_path / "scores" / "scores.json").exists()
+    first = json.loads(journals[0].read_text().splitlines()[1])
+    value = first["rows"][0]["sdr"]
+    journals[0].write_text(journals[0].read_text().replace(f'"sdr": {value}', '"sdr": 1000.0', 1))  # a mark
+    out = succeed(*words[2:], cwd=tmp_path)
+    assert "40 clips" in out
+    rows = json.loads((tmp_path / "scores" / "scores.json").read_text())["rows"]
+    assert len(rows) == 40 * 6 * 2
+    marked = [row for row in rows if row["sdr"] == 1000.0]
+    assert [row["clip"] for row in marked] == [first["clip"]]  # taken over, not computed again
+    assert list((tmp_path / "outputs" / "unfinished").iterdir()) == []
