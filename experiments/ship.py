@@ -25,6 +25,7 @@ from PIL import Image
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.figures import picture
 from hourglass_sep.paths import WEIGHTS_DIR
+from hourglass_sep.results import as_json
 from hourglass_sep.scoring import summarise
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import save_weights
@@ -78,9 +79,7 @@ def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
         "audio": audio | {"weights": name},
         "without_songs_that_share_lyrics": summarise(others, protocol["headline"], protocol["average"]),
     }
-    head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
-    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)  # as `hourglass_sep.results` writes them
-    path.write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')
+    path.write_text(as_json(content, rows))
 
 
 def card(facts: Mapping[str, Any], scores: Mapping[str, Any], steps: int) -> dict[str, Any]:

@@ -42,11 +42,16 @@ def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: 
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),
     }
-    head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
-    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)  # a row a line: half the size, and legible
-    _replaced(folder / "scores.json").write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')
+    _replaced(folder / "scores.json").write_text(as_json(content, rows))
     for name in ("scores.csv", "scores.json"):
         os.replace(_replaced(folder / name), folder / name)
+
+
+def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """A file of scores: the content, then the rows, one a line, which is legible and half the size."""
+    head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
+    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)
+    return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'
 
 
 def _replaced(path: Path) -> Path:
