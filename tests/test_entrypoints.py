@@ -77,7 +77,7 @@ def test_train_evaluate_and_separate_work_one_after_the_other(tiny_mir1k: Path, 
     assert all(word in out for word in ("mixture", "model", "ideal ratio mask", "GNSDR", "GSIR", "GSAR"))
     with (tmp_path / "scores" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2
+    assert len(rows) == 6 * 2
     assert json.loads((tmp_path / "scores" / "scores.json").read_text())["rows"][0]["clip"] == rows[0]["clip"]
 
     sound = np.random.default_rng(0).normal(0, 0.1, (22051, 2))
@@ -206,7 +206,14 @@ def test_an_evaluation_that_is_ended_goes_on_where_it_was(how: signal.Signals, t
         soundfile.write(tmp_path / "MIR-1K" / "Wavfile" / f"Ani_1_{number:02}.wav", noise, 16000)
     words = [sys.executable, "-m", "hourglass_sep.evaluate", "data.root=MIR-1K", "workers=1", "hydra.run.dir=scores"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
+    )
     journals: list[Path] = []
     while not journals or len(journals[0].read_text().splitlines()) < 4:
         assert process.poll() is None, process.communicate()

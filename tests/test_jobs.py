@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ FACTS = {"protocol": "1a2b3c4d"}
 
 def rows_of(clip: str) -> list[dict[str, Any]]:
     return [{"clip": clip, "sdr": 0.1 + 0.2}]
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, even where these tests are a shell's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def clips(n: int) -> dict[str, str]:
@@ -66,7 +75,7 @@ def test_no_more_clips_are_in_memory_than_twice_the_workers() -> None:
     assert len(journal.done) == 50
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_only_the_rest(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_only_the_rest(ctrl_c: None, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
 
     def interrupted_at_the_third(clip: str) -> list[dict[str, Any]]:
