@@ -161,7 +161,7 @@ def main(cfg: DictConfig) -> None:
     """The command."""
     run(cfg)
     show(Path(cfg.paths.run_dir))
-    Console(soft_wrap=True).print(f"rows: {cfg.paths.run_dir}/scores.csv and scores.json")
+    Console(soft_wrap=True).print(f"rows: {cfg.paths.run_dir}/scores.csv and scores.json", markup=False)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,9 @@ def score_all(
             kept = f"{len(journal.done)} of {len(items)} clips are done"
             remedy = f"{kept} and kept: run the same command again to go on" if journal.path else f"{kept}, none kept"
             raise Interrupted(f"interrupted: {remedy}") from None
+        finally:
+            if not journal.done:
+                journal.close()
     return [row for name in items for row in journal.done[name]]
 
 

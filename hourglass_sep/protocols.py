@@ -112,6 +112,8 @@ class Protocol(ABC):
         Returns:
             Scores of the systems and of `MIXTURE`, which comes first.
         """
+        if MIXTURE in systems:
+            raise ValueError(f"a system is called {MIXTURE!r}, which the unprocessed mixture is: allowed: other names")
         rate = self.sample_rate_hz or sample_rate_hz
         names = [MIXTURE, *systems]
         mixture = self.mixture(references).expand_as(references)

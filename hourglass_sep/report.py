@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from rich.text import Text
 from hourglass_sep import report_figures, report_tables
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.errors import UserError
+from hourglass_sep.files import write_all
 from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
 from hourglass_sep.report_tables import RESAMPLED, Record
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 100
+_MOST_DRAWN = 20
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def make_report(
         UserError: a bad file, a name that does not exist, or a folder that cannot be written to. Nothing is written.
     """
     check_whole("--worst", worst)
+    check_whole("--seed", seed, least=0)
     check_choice("--resample", resample, RESAMPLED)
     files = read_scores(inputs)
     found = pools(files)
@@ -108,7 +109,7 @@ def make_report(
         contents[f"{name}.csv"] = _csv(parts, table)
     for part in parts:
         contents |= {f"{name}.png": report_figures.png(figure) for name, figure in part.figures.items()}
-    return Report(parts, _write(Path(out), contents))
+    return Report(parts, write_all(Path(out), contents))
 
 
 def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[System, System] | None:
@@ -141,11 +142,12 @@ def _part(
     differences = report_tables.difference_records(pool, *pair, seed, resample) if pair else []
     judged = pair[0] if pair else (pool.models or [*pool.systems.values()])[-1]
     clips = report_tables.worst_records(pool, judged, metric, worst)
-    examples, problem = report_figures.find_examples(judged, clips, metric) if clips else ([], "")
+    drawn = clips[:_MOST_DRAWN]
+    examples, problem = report_figures.find_examples(judged, drawn, metric) if clips else ([], "")
     figures = {prefix + name: report_figures.box_plot(pool, name) for name in pool.headline}
     if examples:
         figures[f"{prefix}worst"] = report_figures.spectrograms(examples)
-    notes = [f"{len(clips) - len(examples)} spectrograms of worst clips are left out: {problem}"] if problem else []
+    notes = [f"{len(drawn) - len(examples)} spectrograms of worst clips are left out: {problem}"] if problem else []
     return Part(pool, metric, scores, differences, clips, examples, figures, notes)
 
 
@@ -181,24 +183,6 @@ def _csv(parts: Sequence[Part], table: str) -> bytes:
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue().encode()
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> list[Path]:
-    """Write all files of a folder, or none: under other names first."""
-    paths = [folder / name for name in contents]
-    parts = [path.with_name(path.name + ".part") for path in paths]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part, content in zip(parts, contents.values(), strict=True):
-            part.write_bytes(content)
-        for part, path in zip(parts, paths, strict=True):
-            os.replace(part, path)
-    except OSError as error:
-        for part in parts:
-            with suppress(OSError):
-                part.unlink()
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another folder with -o") from error
-    return paths
 
 
 def log_to_wandb(report: Report, run: Any) -> None:

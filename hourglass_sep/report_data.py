@@ -142,7 +142,7 @@ class Pool:
 
 def spelt(metric: str) -> str:
     """``si_sdr`` to ``SI-SDR``: how people write a metric."""
-    return metric.upper().replace("_", "-")
+    return metric.upper().replace("_", "-").replace("SDRI", "SDRi")
 
 
 def has_score(row: Row, metric: str) -> bool:
@@ -172,12 +172,14 @@ def _read(text: str) -> Scores:
     if "=" in text and not os.path.exists(text):  # a run folder of a sweep has = in its name
         name, _, rest = text.partition("=")
         path = Path(rest)
+    if not str(path.name) and not path.is_absolute() and text not in (".", "./"):
+        raise UserError(f"{text!r} names no file: give a scores.json, its folder, or NAME=PATH of either")
     path = path / "scores.json" if os.path.isdir(path) else path
     try:
         content = json.loads(path.read_text())
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a scores.json or its folder") from error
-    except ValueError as error:  # not JSON, or not even text
+    except (ValueError, RecursionError) as error:  # not JSON, or not even text
         raise UserError(f"{path} is no JSON: name a scores.json that evaluate or score wrote") from error
     problem = _problem(content)
     if problem:
@@ -196,6 +198,9 @@ def _problem(content: Any) -> str:
         return "is no file of scores (it does not say by which protocol)"
     if not isinstance(content.get("model"), str):
         return "does not name its model"
+    words = [*protocol["metrics"], *protocol["headline"].values(), protocol.get("description", "")]
+    if not all(isinstance(word, str) for word in words) or not isinstance(content.get("audio") or {}, dict):
+        return "has a protocol or a place of its sounds that is not understood"
     if not protocol["headline"] or protocol["average"] not in AVERAGES:
         return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
     rows = content.get("rows")
@@ -219,7 +224,7 @@ def _problem(content: Any) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 1e6
 
 
 def pools(files: Iterable[Scores]) -> list[Pool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -88,14 +89,16 @@ def box_plot(pool: Pool, metric: str) -> Figure:
             )
             centre = average(values, n_samples, pool.average)
             axis.plot(centre, position, "D", color=colour, markersize=6, markeredgecolor="white", zorder=5)
-        axis.set_title(source)
+        axis.set_title(_plain(source))
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)
-        axis.set_yticks(range(len(names)), names)
+        axis.set_yticks(range(len(names)), map(_plain, names))
         axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
     for axis in axes[-1]:
         axis.set_xlabel(f"{spelt(metric)}, dB")
-    title = f"{pool.protocol['name']}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
+    title = (
+        f"{_plain(pool.protocol['name'])}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
+    )
     figure.suptitle(f"{title}, the table's {pool.headline[metric]} (diamonds)", fontsize="medium")
     return figure
 
@@ -105,7 +108,7 @@ def spectrograms(examples: Sequence[Example]) -> Figure:
     figure = Figure(figsize=(11.5, 0.6 + 1.7 * len(examples)), layout="constrained")
     axes = figure.subplots(len(examples), len(examples[0].levels_db), squeeze=False, sharex="row", sharey=True)
     for row, example in zip(axes, examples, strict=True):
-        row[0].set_title(example.title, fontsize="small", loc="left", weight="bold")
+        row[0].set_title(_plain(example.title), fontsize="small", loc="left", weight="bold")
         row[0].set_ylabel("kHz", fontsize="small")
         for axis, (kind, levels_db) in zip(row, example.levels_db.items(), strict=True):
             extent = (0.0, levels_db.shape[1] * _HOP / _RATE_HZ, 0.0, _RATE_HZ / 2000)
@@ -123,10 +126,17 @@ def spectrograms(examples: Sequence[Example]) -> Figure:
     return figure
 
 
+def _plain(text: str) -> str:
+    """Text without TeX: dollar signs are themselves."""
+    return text.replace("$", r"\$")
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file's content."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a song's name in a script that the font lacks
+        figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
 
 
@@ -241,13 +251,16 @@ def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         return _shown({"": mono}, waveforms[0][1])[""]
 
     def load(clip: str, source: str) -> tuple[Stems, Tensor]:
-        if clip not in tracks:
-            raise UserError(f"{system.file.path} does not say where {clip} is")
-        references = {name: read(paths) for name, paths in tracks[clip]["references"].items()}
+        try:
+            files = tracks[clip]["references"] | {None: [tracks[clip]["estimates"][source]]}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{system.file.path} does not say where {clip} is") from error
+        estimate = files.pop(None)
+        references = {name: read(paths) for name, paths in files.items()}
         stems = references | {MIXTURE: torch.stack([*references.values()]).sum(0)}
         if system.own_name == MIXTURE:
             return stems, stems[MIXTURE]
-        return stems, read([tracks[clip]["estimates"][source]])
+        return stems, read(estimate)
 
     import torch
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hourglass_sep.constants import MIXTURE
+from hourglass_sep.files import write_all
 from hourglass_sep.projection import MEANINGLESS_DB
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
@@ -30,11 +32,10 @@ def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: 
         model: the system that this is about; the others stand beside it.
         facts: what else belongs beside the numbers, in plain types.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _replaced(folder / "scores.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
     content = {
         "protocol": protocol.describe(),
         "model": model,
@@ -42,9 +43,7 @@ def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: 
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),
     }
-    _replaced(folder / "scores.json").write_text(as_json(content, rows))
-    for name in ("scores.csv", "scores.json"):
-        os.replace(_replaced(folder / name), folder / name)
+    write_all(folder, {"scores.csv": table.getvalue().encode(), "scores.json": as_json(content, rows).encode()})
 
 
 def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -54,15 +53,12 @@ def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'
 
 
-def _replaced(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
 def table(content: Mapping[str, Any]) -> Table:
     """Averages of every system and source in dB, best systems last, of what is in a ``scores.json``."""
     protocol, summary = content["protocol"], content["summary"]
     clips = len({row["clip"] for row in content["rows"]})
-    result = Table("system", "source", title=f"{clips} clips, dB; protocol {protocol['name']} {protocol['hash']}")
+    title = Text(f"{clips} clips, dB; protocol {protocol['name']} {protocol['hash']}")
+    result = Table("system", "source", title=title)
     labels = list(protocol["headline"].values())
     for label in labels:
         result.add_column(label, justify="right")
@@ -70,7 +66,7 @@ def table(content: Mapping[str, Any]) -> Table:
         for place, (source, scores) in enumerate(reversed(summary[system].items())):
             cells = [scores[key(label)] for label in labels]
             name = "" if place else system
-            result.add_row(name, source, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+            result.add_row(Text(name), Text(source), *("-" if cell is None else f"{cell:.2f}" for cell in cells))
         result.add_section()
     return result
 
@@ -92,10 +88,10 @@ def show(folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table(content))
     protocol = content["protocol"]
-    console.print(f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False)
+    console.print(f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False, markup=False)
     if content["unscored_rows"]:
         console.print(
-            f"{content['unscored_rows']} rows have no score (silent, too short or not to be told apart) "
-            "and are left out of the averages"
+            f"{content['unscored_rows']} rows have no score (silent, too short, not to be told apart, or above "
+            f"{MEANINGLESS_DB:.0f} dB) and are left out of the averages"
         )
     console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hourglass_sep.checks import check_whole
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.devices import CHOICES, choose_device
 from hourglass_sep.errors import UserError
 from hourglass_sep.jobs import Journal, score_all
@@ -78,11 +80,15 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     options = parser().parse_args(arguments)
     protocol = load_protocol(options.protocol)
     sums = dict(_sum(text) for text in options.sum)
-    stems = None if options.stems is None else [stem.strip() for stem in options.stems.split(",")]
+    stems = None if options.stems is None else _names("--stems", options.stems, ",")
+    if options.workers is not None:
+        check_whole("--workers", options.workers)
     tracks = find_tracks(options.reference, options.estimate, stems, sums, options.partial)
     for track in tracks:
         track.check()  # a bad one is found before any time is spent on the others
     system = options.name or options.estimate.resolve().name
+    if system == MIXTURE:
+        raise UserError(f"{MIXTURE} is what the unprocessed mixture is called: give the estimates another --name")
     device = str(choose_device(options.device))
     roots = {side: str(getattr(options, side).resolve()) for side in ("reference", "estimate")}
     facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **roots, "tracks": _state(tracks)}
@@ -98,11 +104,18 @@ def run(arguments: Sequence[str] | None = None) -> Path:
 
 def _sum(text: str) -> tuple[str, list[str]]:
     """``accompaniment=bass+drums`` to its parts."""
-    stem, _, parts = text.partition("=")
-    names = [part.strip() for part in parts.split("+")]
-    if not stem or not all(names):
+    stem, _, parts = (part.strip() for part in text.partition("="))
+    if not stem or not parts:
         raise UserError(f"--sum {text} is not understood: write --sum accompaniment=bass+drums+other")
-    return stem.strip(), names
+    return stem, _names(f"--sum {stem}", parts, "+")
+
+
+def _names(option: str, text: str, separator: str) -> list[str]:
+    """Names in an option's value, none empty, none twice."""
+    names = [name.strip() for name in text.split(separator)]
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(f"{option}={text} names something twice or not at all: write A{separator}B")
+    return names
 
 
 def _state(tracks: Sequence[Track]) -> list[list[object]]:
@@ -123,7 +136,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     show(folder)
-    Console(soft_wrap=True).print(f"rows: {folder}/scores.csv and scores.json")
+    Console(soft_wrap=True).print(f"rows: {folder}/scores.csv and scores.json", markup=False)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Nothing is guessed: what does not pair up is named.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def find_tracks(
         DataError: something has no counterpart, or is there twice.
     """
     reference = reference / "Sources" if (reference / "Sources").is_dir() else reference
-    wanted, found = _folders(reference), _folders(estimate)
+    wanted, found = _folders(reference, estimate), _folders(estimate, reference)
     by_name: dict[str, list[Path]] = {}
     for folder in found:
         by_name.setdefault(folder.name, []).append(folder)
@@ -112,6 +113,10 @@ def find_tracks(
             raise DataError(f"{reference / folder} could belong to {names}: lay both folders out alike")
         if twins:
             pairs[folder] = twins[0]
+    for twin in found:
+        rivals = [str(reference / folder) for folder in pairs if pairs[folder] == twin]
+        if len(rivals) > 1:
+            raise DataError(f"{estimate / twin} could belong to {' and '.join(rivals)}: lay both folders out alike")
     missing = [str(reference / folder) for folder in wanted if folder not in pairs]
     if missing and not partial:
         raise DataError(f"{_some(missing)} in {estimate} has no estimate: separate it, or leave it out by --partial")
@@ -126,12 +131,19 @@ def find_tracks(
     ]
 
 
-def _folders(root: Path) -> dict[Path, dict[str, Path]]:
-    """Folders relative to a root that hold stems, and their stems by name."""
+def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
+    """Folders relative to a root that hold stems, and their stems by name; without the other root if that is inside."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
     folders: dict[Path, dict[str, Path]] = {}
-    for path in sorted(root.rglob("*")):
+    here, there = (Path(os.path.abspath(path)) for path in (root, other))
+    paths = [
+        Path(folder) / name
+        for folder, _, names in os.walk(root, followlinks=True)
+        if here.is_relative_to(there) or not Path(os.path.abspath(folder)).is_relative_to(there)
+        for name in names
+    ]
+    for path in sorted(paths):
         if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE_STEM and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})
             if path.stem in stems:
@@ -155,6 +167,8 @@ def _pair(
         absent = sorted(set(names) - references.keys())
         if absent:
             raise DataError(f"the reference of {name} lacks {', '.join(absent)}, of which {stem} is to be the sum")
+        if stem in references.keys() - set(names):
+            raise DataError(f"the reference of {name} has a {stem} of its own: give the sum another name")
         for part in names:
             parts.pop(part, None)
         parts[stem] = [references[part] for part in names]

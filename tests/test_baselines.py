@@ -8,6 +8,7 @@ from test_configs import composed
 from hourglass_sep.baselines import Model, OracleMask, RepetSim, repeating_part
 from hourglass_sep.constants import MIXTURE, SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate, evaluate_all
 from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.metrics import bss_eval_sources, si_sdr
@@ -90,6 +91,35 @@ def test_evaluation_scores_mixture_model_and_baselines_of_real_clips(
         assert 9 < scores["ideal ratio mask"] < scores["phase sensitive mask"] < 20
         assert scores["model"] < 5  # it is not trained
         assert scores["repet sim"] < scores["ideal binary mask"]
+
+
+def test_rows_of_other_settings_are_not_taken_over(
+    tiny_mir1k: Path, tiny_separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = find_clips(tiny_mir1k)[:2]
+    scored: list[str] = []
+
+    def count(separator, clip, protocol, baselines):
+        if len(scored) == 1 and not finish:
+            raise KeyboardInterrupt
+        scored.append(clip.name)
+        return [{"clip": clip.name, "system": "model", "source": "vocals", "n_samples": 1, "sdr": 1.0}]
+
+    monkeypatch.setattr("hourglass_sep.evaluate.evaluate", count)
+    settings = [(MIR1K, {"repet_sim": RepetSim()}), (load_protocol("si_sdr"), {"repet_sim": RepetSim()})]
+    settings += [(MIR1K, {"repet_sim": RepetSim(max_similar=7)}), (MIR1K, {})]
+    finish = False
+    with pytest.raises(UserError, match="1 of 2"):
+        evaluate_all(tiny_separator, clips, *settings[0], tmp_path, workers=1)
+    finish = True
+    for other in settings[1:]:
+        scored.clear()
+        evaluate_all(tiny_separator, clips, *other, tmp_path, workers=1)
+        assert len(scored) == 2
+    scored.clear()
+    evaluate_all(tiny_separator, clips, *settings[0], tmp_path, workers=1)
+    assert scored == [clips[1].name]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["park2018", "mir1k_8k", "si_sdr", "museval_v4"])

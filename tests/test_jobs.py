@@ -41,7 +41,7 @@ def test_rows_come_in_the_order_of_the_clips_whichever_is_done_first() -> None:
 
 
 def test_clips_are_scored_at_the_same_time_on_one_core_each() -> None:
-    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     together = threading.Barrier(2, timeout=20)
 
     def meet(clip: str) -> list[dict[str, Any]]:
@@ -50,7 +50,8 @@ def test_clips_are_scored_at_the_same_time_on_one_core_each() -> None:
         return rows_of(clip)
 
     assert len(score_all(meet, clips(4), Journal(None, FACTS), workers=2)) == 4
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
 
 
 def test_no_more_clips_are_in_memory_than_twice_the_workers() -> None:
@@ -142,6 +143,13 @@ def test_an_error_in_one_clip_ends_the_run_and_keeps_the_others(tmp_path: Path) 
 def test_bad_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="workers=0"):
         score_all(rows_of, clips(2), Journal(None, FACTS), workers=0)
+
+    def fail(clip: str) -> list[dict[str, Any]]:
+        raise UserError("damaged")
+
+    with pytest.raises(UserError, match="damaged"):
+        score_all(fail, clips(2), Journal(tmp_path / "empty.jsonl", FACTS), workers=1)
+    assert list(tmp_path.iterdir()) == []  # nothing was done: nothing is left
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"journal.jsonl cannot be written to"):
         Journal(tmp_path / "file" / "journal.jsonl", FACTS)

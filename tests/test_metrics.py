@@ -207,6 +207,12 @@ def test_the_search_for_the_best_order_is_mir_evals() -> None:
             assert_close_where_it_means_something(mine, other)
 
 
+def test_an_estimate_without_a_score_fits_nowhere() -> None:
+    nan = math.nan
+    assert best_permutation(torch.tensor([[5.0, nan], [20.0, nan]])) == [1, 0]
+    assert best_permutation(torch.tensor([[5.0, 6.0], [nan, nan]])) == [1, 0]
+
+
 def test_all_pairs_are_as_scoring_one_by_one() -> None:
     references, estimates = noise(2, 4000), noise(5, 4000, seed=1)
     pairs = BssEval(references).pairs(estimates)

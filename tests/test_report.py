@@ -349,6 +349,10 @@ def test_the_worst_clips_of_folders_of_stems_are_read(tmp_path: Path, out: Path)
         ("[1]", "no file of scores"),
         ({"protocol": "BSS Eval v3", "rows": [1]}, "no file of scores"),
         ({"protocol": MIR1K, "rows": rows({"a": 1.0})}, "does not name its model"),
+        ({"protocol": MIR1K, "model": "model", "audio": [1], "rows": rows({"a": 1.0})}, "not understood"),
+        ({"protocol": MIR1K | {"metrics": [1]}, "model": "model", "rows": rows({"a": 1.0})}, "not understood"),
+        ({"protocol": MIR1K, "model": "model", "rows": rows({"a": 10**400})}, "without nsdr"),
+        ("[" * 100_000, "no JSON"),
         ({"protocol": MIR1K, "model": "model", "rows": []}, "no rows"),
         ({"protocol": MIR1K | {"average": "mode"}, "model": "model", "rows": []}, "average"),
         ({"protocol": MIR1K, "model": "model", "rows": [{"clip": "a"}]}, "without clip, system or source"),
@@ -382,6 +386,29 @@ def test_what_is_no_file_of_scores_is_named_with_exit_code_2_and_nothing_is_writ
     assert str(bad) in line
     assert words in line
     assert not out.exists()
+
+
+def test_names_are_drawn_and_shown_as_they_are(tmp_path: Path, out: Path) -> None:
+    odd = {"$\\foo$ [/b]_1_01": 1.0, "\u6b4c_1_01": 2.0}
+    content = rows(odd, "model") + rows(odd, "$^$", "$5_ & $^")
+    tracks = {"kind": "stems", "tracks": {name: {} for name in odd}}
+    part = make_report([write(tmp_path / "run", content, audio=tracks)], out, worst=2).parts[0]
+    report.show(report.Report([part], []))
+    assert "does not say where" in part.notes[0]
+    labels = [text.get_text() for axis in part.figures["nsdr"].axes for text in axis.get_yticklabels()]
+    assert "\\$^\\$" in labels  # what matplotlib shows as $^$
+
+
+def test_no_more_than_twenty_clips_are_drawn(tiny_mir1k: Path, tmp_path: Path, out: Path) -> None:
+    names = [f"{clip}_{n}" for clip in CLIPS for n in range(2)]
+    part = make_report([write(tmp_path / "run", rows(noisy(9, 1, names)))], out, worst=100).parts[0]
+    assert len(part.worst) == len(names)
+    assert part.notes[0].startswith("20 spectrograms")
+    with pytest.raises(UserError, match="--seed=-1"):
+        make_report([tmp_path / "run"], out, seed=-1)
+    for text in ("", "a="):
+        with pytest.raises(UserError, match="names no file"):
+            make_report([text], out)
 
 
 def test_two_files_of_one_name_want_names(tmp_path: Path, out: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hourglass_sep.constants import MIXTURE
+from hourglass_sep.errors import UserError
 from hourglass_sep.metrics import bss_eval_sources
 from hourglass_sep.protocols import load_protocol
 from hourglass_sep.results import by_score, show, table, write_results
@@ -119,7 +120,7 @@ def test_the_table_shows_a_dash_where_there_is_no_score(tmp_path: Path) -> None:
     rows = [row(c, 10, v, s) for s in ("vocals", "accompaniment") for c, v in (("a", None), ("b", None))]
     write_results(tmp_path, rows, MIR1K, "model", {})
     cells = [list(column.cells) for column in table(json.loads((tmp_path / "scores.json").read_text())).columns]
-    assert cells[0] == ["model", ""]
+    assert list(map(str, cells[0])) == ["model", ""]
     assert sorted(map(str, cells[1])) == ["accompaniment", "vocals"]
     assert cells[2:] == [["-", "-"]] * 3
 
@@ -128,6 +129,26 @@ def test_the_table_goes_from_the_mixture_to_the_best_system() -> None:
     systems = {"oracle": 13.0, "model": 9.0, "mixture": 0.0, "broken": None, "poor": -1.0}
     summary = averages([row("a", 10, value, system=system) for system, value in systems.items()])
     assert by_score(summary, "gnsdr") == ["mixture", "broken", "poor", "model", "oracle"]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_results(tmp_path, [row("a", 10, 1.5, "[red]x", "e[/b]")], MIR1K, "e[/b]", {})
+    show(tmp_path)
+    out = capsys.readouterr().out
+    assert "e[/b]" in out
+    assert "[red]x" in out
+
+
+def test_results_are_written_both_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").mkdir()
+    with pytest.raises(UserError, match=r"scores.json is a folder"):
+        write_results(tmp_path, [row("a", 10, 1.5)], MIR1K, "model", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_no_system_may_be_called_as_the_mixture_is() -> None:
+    with pytest.raises(ValueError, match="other names"):
+        score_clip(MIR1K, "clip", noise(2, 3000), {MIXTURE: noise(2, 3000)}, 16000)
 
 
 def test_what_is_shown_names_the_protocol_its_hash_and_the_rows_left_out(

@@ -157,6 +157,11 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (lambda made: None, ["--stems", "vocals,piano"], "lacks piano"),
         (lambda made: None, ["--sum", "band=bass+piano"], "lacks piano, of which band is to be the sum"),
         (lambda made: None, ["--sum", "band"], "--sum band is not understood"),
+        (lambda made: None, ["--sum", " =bass"], "--sum  =bass is not understood"),
+        (lambda made: None, ["--sum", "band=bass+bass"], "names something twice"),
+        (lambda made: None, ["--sum", "vocals=bass+drums"], "has a vocals of its own"),
+        (lambda made: None, ["--stems", "vocals,"], "names something twice or not at all"),
+        (lambda made: None, ["--name", "mixture"], "another --name"),
         (lambda made: None, ["--protocol", "v5"], "protocol 'v5' is not known: choose from mir1k"),
         (lambda made: None, ["--reference", "nowhere"], "nowhere is not a folder"),
         (lambda made: None, ["-j", "0"], "workers=0"),
@@ -172,6 +177,50 @@ def test_what_does_not_pair_up_is_named_before_anything_is_written(
         run(tmp_path, *options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "scores.json").exists()
+
+
+def test_an_estimate_that_could_belong_to_two_references_is_named(tmp_path: Path) -> None:
+    for folder in ("true/A/Song", "true/B/Song", "made/Song"):
+        write(tmp_path / folder, "vocals.wav", noise(9000))
+    with pytest.raises(UserError, match=r"made/Song could belong to .*A/Song and .*B/Song"):
+        find_tracks(tmp_path / "true", tmp_path / "made")
+
+
+def test_estimates_may_lie_inside_the_references_folder_and_behind_links(tmp_path: Path) -> None:
+    write(tmp_path / "songs" / "One", "vocals.wav", noise(9000))
+    write(tmp_path / "elsewhere", "vocals.wav", noise(9000, seed=1))
+    write(tmp_path / "elsewhere", "._vocals.wav", noise(9))  # what macOS leaves behind
+    (tmp_path / "songs" / "made").mkdir()
+    (tmp_path / "songs" / "made" / "One").symlink_to(tmp_path / "elsewhere")
+    (track,) = find_tracks(tmp_path / "songs", tmp_path / "songs" / "made")
+    assert track.name == "One"
+    assert not torch.equal(*track.load()[:2])
+
+
+@pytest.mark.parametrize("change", ["protocol", "code", "file", "stems"])
+def test_rows_of_another_run_are_not_taken_over(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    musdb(tmp_path / "true")
+    musdb(tmp_path / "made", estimates=True)
+    original = score.score_track
+    scored: list[str] = []
+
+    def fail_at_the_second(protocol, system, track, device):
+        if len(scored) == 1:
+            raise KeyboardInterrupt
+        scored.append(track.name)
+        return original(protocol, system, track, device)
+
+    monkeypatch.setattr(score, "score_track", fail_at_the_second)
+    with pytest.raises(UserError, match="1 of 2 clips"):
+        run(tmp_path, "-j", "1")
+    options = {"protocol": ["--protocol", "si_sdr"], "stems": ["--stems", "vocals,drums"]}.get(change, [])
+    if change == "code":
+        monkeypatch.setattr(score, "code_hash", lambda: "other")
+    if change == "file":
+        write(tmp_path / "made" / "test" / "Ann - One", "drums.wav", noise(20000, 2, seed=5))
+    monkeypatch.setattr(score, "score_track", lambda *a: scored.append(a[2].name) or original(*a))  # type: ignore
+    run(tmp_path, "-j", "1", *options)
+    assert scored == ["test/Ann - One"] * 2 + ["test/Bob & Co - Two"]
 
 
 def test_references_without_an_estimate_may_be_left_out(tmp_path: Path) -> None:
