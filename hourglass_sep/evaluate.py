@@ -17,7 +17,7 @@ from hourglass_sep.baselines import Model, System
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
-from hourglass_sep.errors import DataError
+from hourglass_sep.errors import DataError, SettingError
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import build_loggers
 from hourglass_sep.jobs import Journal, score_all
@@ -121,6 +121,8 @@ def run(cfg: DictConfig) -> list[Row]:
             check_whole(name, cfg[name])
     protocol = instantiate(cfg.protocol)
     baselines = dict(instantiate(cfg.baselines) or {})
+    if ESTIMATE in baselines:
+        raise SettingError(f"baselines.{ESTIMATE} is not allowed: it is what the weights are called")
     changes = {name: value for name, value in cfg.inference.items() if value != "own"}
     separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)

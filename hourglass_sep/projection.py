@@ -21,6 +21,9 @@ MIN_SAMPLES = 1024
 COPY = 1e-10
 """Share of a reference that the others may leave unexplained and still be called copies of it: `MEANINGLESS_DB`."""
 
+_RIDGES = (0.0, 1e-14, 1e-13, 1e-12, 1e-11)
+"""Shares of a reference's energy, tried in this order."""
+
 
 class Span:
     """References that sound, at unit energy, and the least-squares systems of what filters make of them.
@@ -47,20 +50,19 @@ class Span:
         self._correlation = cross_correlate(self.signals, self.signals, filter_length)  # (R, R, L)
         blocks = self._correlation.unflatten(0, (len(rows), -1)).unflatten(2, (len(rows), -1))
         self._own_correlation = torch.stack([blocks[j, :, j] for j in range(len(rows))])  # (S, C, C, L)
-        self.joint, self.own = self._systems(0.0)
-        if not bool(self.joint.definite & self.own.definite.all()):
-            # A band without sound, or equal channels: a ridge at the level of rounding picks one of many best filters,
-            # which all explain as much. Sources that copy each other are another matter: nothing tells them apart.
-            self.joint, self.own = self._systems(self._ridge)
-            if any(self._is_copy(j) for j in range(len(rows))):
-                return
+        # A band without sound, or equal channels: the smallest ridge that is needed picks one of many best filters,
+        # which all explain as much. Sources that copy each other are another matter: nothing tells them apart.
+        for ridge in (None, *_RIDGES):
+            self.joint, self.own = self._systems(ridge)
+            if bool(self.joint.definite & self.own.definite.all()):
+                break
+        else:
+            return
+        if ridge is not None and any(self._is_copy(j) for j in range(len(rows))):
+            return
         self.rows = rows
 
-    @property
-    def _ridge(self) -> float:
-        return 16 * len(self.signals) * self.taps * torch.finfo(torch.float64).eps
-
-    def _systems(self, ridge: float) -> tuple[ToeplitzSystem, ToeplitzSystem]:
+    def _systems(self, ridge: float | None) -> tuple[ToeplitzSystem, ToeplitzSystem]:
         return ToeplitzSystem(self._correlation[None], ridge), ToeplitzSystem(self._own_correlation, ridge)
 
     def _is_copy(self, j: int) -> bool:
@@ -69,7 +71,7 @@ class Span:
         own[self.channels(j)] = True
         if own.all():
             return False
-        others = ToeplitzSystem(self._correlation[~own][:, ~own][None], self._ridge)
+        others = ToeplitzSystem(self._correlation[~own][:, ~own][None], _RIDGES[-1])
         explained, _ = others.explain(self._correlation[own][:, ~own].movedim(0, -1)[None])
         return bool(((1 - explained) < COPY).all())
 

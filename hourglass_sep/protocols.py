@@ -30,6 +30,8 @@ from hourglass_sep.paths import CONFIG_DIR
 SCORER_VERSION = 1
 """Part of every hash: raised when a change of the code changes scores."""
 
+_MOST_TAPS = 4096
+
 MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0)}
 """How references (S, C, N) make the mixture (C, N)."""
 
@@ -146,7 +148,7 @@ class BssEvalV3(Protocol):
 
     def __init__(self, filter_length: int, permute: bool, **common: Any) -> None:
         super().__init__(**common)
-        check_whole("protocol.filter_length", filter_length)
+        _check_taps(filter_length)
         if not isinstance(permute, bool):
             raise SettingError(f"protocol.permute={permute!r} is not allowed: give true or false")
         self.filter_length = filter_length
@@ -189,7 +191,7 @@ class BssEvalV4(Protocol):
 
     def __init__(self, filter_length: int, window_seconds: float, hop_seconds: float, **common: Any) -> None:
         super().__init__(**common)
-        check_whole("protocol.filter_length", filter_length)
+        _check_taps(filter_length)
         for key, value in (("window_seconds", window_seconds), ("hop_seconds", hop_seconds)):
             if not isinstance(value, (int, float)) or not value > 0:
                 raise SettingError(f"protocol.{key}={value!r} is not allowed: give a number of seconds above 0")
@@ -223,6 +225,12 @@ class SiSdr(Protocol):
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
         return scores | {"si_sdri": metrics.nsdr(scores["si_sdr"], mixture["si_sdr"])}
+
+
+def _check_taps(filter_length: int) -> None:
+    check_whole("protocol.filter_length", filter_length)
+    if filter_length > _MOST_TAPS:
+        raise SettingError(f"protocol.filter_length={filter_length} is not allowed: at most {_MOST_TAPS}")
 
 
 def load_protocol(name: str) -> Protocol:

@@ -212,7 +212,7 @@ def _problem(content: Any) -> str:
         if not names or not all(isinstance(name, str) for name in names):
             return f"has a row without clip, system or source (number {number})"
         length = row.get("n_samples")
-        if not isinstance(length, int) or length < 1:
+        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
             return f"has a row without n_samples (number {number})"
         for metric in (*protocol["headline"], *protocol["metrics"]):
             if metric not in row or not (row[metric] is None or _is_number(row[metric])):
@@ -241,6 +241,12 @@ def _pool(files: Sequence[Scores]) -> Pool:
     sources = sorted(dict.fromkeys(row["source"] for row in rows), key=lambda source: source != "vocals")
     ours = [row for file in files if file.audio.get("kind") == "mir1k" for row in file.rows]
     systems = _named(files, list(protocol["headline"]))
+    stems = {file.path: frozenset(row["source"] for row in file.rows) for file in files}
+    if len(set(stems.values())) > 1:
+        lists = "; ".join(f"{path}: {', '.join(sorted(names))}" for path, names in stems.items())
+        raise UserError(
+            f"scores depend on which stems there are, and these files have others ({lists}): report them apart"
+        )
     first_metric = next(iter(protocol["headline"]))
 
     def rank(system: System) -> tuple[bool, float]:

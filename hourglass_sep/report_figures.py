@@ -214,7 +214,7 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     facts = system.file.audio
     try:
         clips = {clip.name: clip for clip in find_clips(facts["root"])}
-    except UserError as error:
+    except (UserError, TypeError) as error:
         raise UserError(f"no MIR-1K clips in {facts['root']}") from error
     separator = None
     if not system.is_baseline:

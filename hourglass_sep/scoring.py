@@ -43,9 +43,8 @@ def score_clip(
     """
     systems = {name: as_channels(estimate) for name, estimate in estimates.items()}
     scores = protocol.score(as_channels(references), systems, sample_rate_hz)
-    facts = {"clip": clip, "n_samples": references.shape[-1]}
     return [
-        {"clip": clip, "system": system, "source": source, "n_samples": facts["n_samples"]}
+        {"clip": clip, "system": system, "source": source, "n_samples": references.shape[-1]}
         | {metric: _plain(float(values[metric][s])) for metric in protocol.metrics}
         for system, values in scores.items()
         for s, source in enumerate(sources)

@@ -126,7 +126,7 @@ def find_tracks(
     if not pairs:
         raise DataError(f"no folder of {estimate} is one of {reference}: name folders as the references' are")
     return [
-        _pair(str(folder) if folder.parts else reference.name, wanted[folder], found[twin], stems, sums or {})
+        _pair(str(folder) if folder.parts else reference.resolve().name, wanted[folder], found[twin], stems, sums or {})
         for folder, twin in pairs.items()
     ]
 

@@ -67,14 +67,14 @@ class ToeplitzSystem:
     the updates is the mixed one of Bojanczyk, Brent and de Hoog, SIAM J. Matrix Anal. Appl. 16(1), 1995.
     """
 
-    def __init__(self, correlation: Tensor, ridge: float = 0.0) -> None:
+    def __init__(self, correlation: Tensor, ridge: float | None = None) -> None:
         """Factorise.
 
         Args:
             correlation: (B, R, R, L), what `cross_correlate` makes of the references and themselves. Each should have
                 about unit energy.
-            ridge: added to the diagonal of the factorised matrix, though not of the one that is solved for. With it
-                the whole matrix is factorised at once: it is for singular ones, too close to zero for Schur's updates.
+            ridge: for matrices too close to singular for Schur's updates, the whole matrix is factorised at once, with
+                this added to its diagonal, though not to that of the matrix that is solved for.
         """
         n_refs, n_taps = correlation.shape[-2:]
         later = correlation[..., 1:].flip(-1)  # [i, j, p - q + L - 1]: row tap p of i, column tap q of j, p < q
@@ -82,11 +82,11 @@ class ToeplitzSystem:
         gap = correlation.new_zeros(*correlation.shape[:-1], 1)
         self._spectra = torch.fft.rfft(torch.cat([earlier, gap, later], -1)).movedim(-1, 1)  # (B, L + 1, R, R)
         taps = torch.arange(n_taps, device=correlation.device)
-        largest = n_taps if ridge else max(_BLOCK_ROWS // n_refs, 1)
+        largest = n_taps if ridge is not None else max(_BLOCK_ROWS // n_refs, 1)
         block = next(b for b in range(largest, 0, -1) if n_taps % b == 0)
         rows = torch.cat([later, earlier], -1)[..., taps[:block, None] - taps + n_taps - 1]  # (B, R, R, block, L)
         rows = rows.permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)  # (B, block * R, L * R)
-        rows.diagonal(dim1=-2, dim2=-1).add_(ridge)
+        rows.diagonal(dim1=-2, dim2=-1).add_(ridge or 0.0)
         self._factor, definite = _block_schur(rows)
         pivots = self._factor.diagonal(dim1=-2, dim2=-1).square()
         # A squared pivot is the share of a delayed reference that those before it leave unexplained. Close to zero
@@ -95,7 +95,9 @@ class ToeplitzSystem:
         solution, residual, _ = self._solve(chirp[None, None, :, None].expand(*correlation.shape[:2], -1, 1))
         exact = residual.flatten(1).norm(dim=1) <= _BACKWARD_ERROR * solution.flatten(1).norm(dim=1)
         self.definite = (
-            definite & (pivots > pivots.shape[-1] * torch.finfo(pivots.dtype).eps).all(-1) & (exact | (ridge > 0))
+            definite
+            & (pivots > pivots.shape[-1] * torch.finfo(pivots.dtype).eps).all(-1)
+            & (exact | (ridge is not None))
         )
         """(B), bool: whether the matrix is positive definite and the factor good; where not, results are void."""
 

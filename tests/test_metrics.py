@@ -207,6 +207,36 @@ def test_the_search_for_the_best_order_is_mir_evals() -> None:
             assert_close_where_it_means_something(mine, other)
 
 
+@pytest.mark.parametrize("floor", [1e-5, 1e-6])
+def test_estimates_outside_of_the_references_band_are_scored_as_by_least_squares(floor: float) -> None:
+    spectrum = torch.fft.rfft(noise(2, 4000))
+    low, high = spectrum.clone(), spectrum.clone()
+    low[:, 600:], high[:, :1200] = 0, 0
+    references = torch.fft.irfft(low) * torch.hann_window(4000) + floor * noise(2, 4000, seed=1)
+    estimates = torch.fft.irfft(high)
+    delayed = torch.stack([torch.nn.functional.pad(references, (p, 511 - p)) for p in range(512)], 1).numpy()
+    scores = bss_eval_sources(references, estimates)
+    for j, estimate in enumerate(torch.nn.functional.pad(estimates, (0, 511)).numpy()):
+        orthogonal, _ = np.linalg.qr(delayed[j].T)
+        target = orthogonal @ (orthogonal.T @ estimate)
+        expected = 10 * math.log10(np.sum(target**2) / np.sum((estimate - target) ** 2))
+        assert float(scores.sdr[j]) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("chunk", [1000, 4096])
+def test_it_does_not_matter_in_how_many_pieces_a_song_is_decomposed(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references = noise(2, 2, 9001)
+    estimates = references + 1e-4 * noise(2, 2, 9001, seed=1)  # so close that signals are subtracted, not energies
+    whole = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
+    monkeypatch.setattr("hourglass_sep.bss_eval._CHUNK_SAMPLES", chunk)
+    pieces = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
+    for before, after in zip(whole, pieces, strict=True):
+        for one, other in zip(before, after, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-7, rtol=0)
+
+
 def test_an_estimate_without_a_score_fits_nowhere() -> None:
     nan = math.nan
     assert best_permutation(torch.tensor([[5.0, nan], [20.0, nan]])) == [1, 0]

@@ -73,6 +73,7 @@ def test_words_do_not_change_the_hash() -> None:
     ("override", "words"),
     [
         ("protocol.filter_length=0", "protocol.filter_length=0"),
+        ("protocol.filter_length=100000", "at most 4096"),
         ("protocol.mixture=product", "sum, mean"),
         ("protocol.average=best", "length_weighted_mean"),
         ("protocol.permute=3", "protocol.permute=3"),
@@ -142,6 +143,20 @@ def test_museval_v4_is_the_median_of_musevals_windows_and_does_not_forgive_a_gai
         assert np.isnan(values).any()
         np.testing.assert_allclose(scores["model"][name].numpy(), np.nanmedian(values, axis=1), atol=1e-6)
     assert bool((scores["half"]["sdr"] < 6.1).all())
+
+
+def test_a_hop_shorter_than_the_window_gives_more_windows_as_in_museval() -> None:
+    references = noise(2, 1, 20000)
+    estimate = references + torch.linspace(0, 1, 20000) * noise(2, 1, 20000, seed=1)
+    scores = changed("protocol=museval_v4", "protocol.hop_seconds=0.3").score(references, {"model": estimate}, 8000)
+    arrays = [x.double().movedim(1, 2).numpy() for x in (references, estimate)]
+    expected = np.nanmedian(museval_bss_eval(*arrays, window=8000, hop=2400)[0], axis=1)
+    np.testing.assert_allclose(scores["model"]["sdr"].numpy(), expected, atol=1e-6)
+
+
+def test_descriptions_follow_the_settings() -> None:
+    assert "256 taps" in changed("protocol.filter_length=256").description
+    assert "512 taps" in load_protocol("park2018").description or "mir1k" in load_protocol("park2018").description
 
 
 def test_the_docs_name_every_protocol_with_its_hash() -> None:

@@ -123,6 +123,13 @@ def test_baselines_that_agree_are_shown_once_and_models_behind_their_files_names
     assert systems(out / "report.csv", group="all") == ["mixture", "a: model", "large: model", *oracles]
 
 
+def test_scores_of_other_stems_are_not_pooled(tmp_path: Path, out: Path) -> None:
+    runs = [write(tmp_path / "a", rows(noisy(9, 1)))]
+    runs.append(write(tmp_path / "b", rows(noisy(9, 2)) + rows(noisy(9, 3), source="drums")))
+    with pytest.raises(UserError, match=r"report them apart"):
+        make_report(runs, out)
+
+
 def test_a_model_that_is_named_twice_is_shown_twice(tmp_path: Path, out: Path) -> None:
     run = write(tmp_path / "run", rows(noisy(9, 1)))
     make_report([f"one={run}", f"two={run}"], out)

@@ -78,6 +78,7 @@ def test_averages_are_weighted_by_length_and_leave_out_what_has_no_score() -> No
     assert scores["gsir"] == scores["gsar"] == pytest.approx(4.0)
     assert scores["clips"] == 3
     assert count_unscored(rows, "sdr") == 1
+    assert count_unscored([row("a", 10, 1.0) | {"sar": None}], "sdr") == 0
     assert summarise(rows, {"sdr": "SDR"}, "median")["model"]["vocals"]["sdr"] == pytest.approx(3.0)
 
 

@@ -29,9 +29,9 @@ def test_correlations_are_sums_of_products_wherever_a_block_ends(n_samples: int)
 
 
 @pytest.mark.parametrize(("n_refs", "taps"), [(1, 512), (2, 512), (3, 100), (2, 31), (5, 8), (40, 3), (2, 1)])
-@pytest.mark.parametrize("ridge", [0.0, 1e-9])
+@pytest.mark.parametrize("ridge", [None, 0.0, 1e-9])
 def test_filters_and_explained_energy_are_those_of_the_dense_normal_equations(
-    n_refs: int, taps: int, ridge: float
+    n_refs: int, taps: int, ridge: float | None
 ) -> None:
     references, signals = unit(noise(n_refs, 4000)), unit(noise(3, 4000, seed=1) + noise(n_refs, 4000).sum(0))
     system = ToeplitzSystem(cross_correlate(references, references, taps)[None], ridge)
