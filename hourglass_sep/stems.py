@@ -1,6 +1,7 @@
 """Folders of stems, ``TRACK/STEM.wav``, as MUSDB and DSD100 have them: pairing references with estimates.
 
-Nothing is guessed: what does not pair up is named.
+Nothing is guessed: what does not pair up is named. A file called mixture is no stem: the references' sum is what was
+separated.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-
-MIXTURE_STEM = "mixture"
-"""A file of this name is no stem; what is separated is the sum of the references."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
         for name in names
     ]
     for path in sorted(paths):
-        if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE_STEM and not path.name.startswith("."):
+        if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})
             if path.stem in stems:
                 raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
