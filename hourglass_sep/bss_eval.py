@@ -126,10 +126,8 @@ class BssEval:
         bounds = torch.stack([own_bound, own_bound + joint_bound, joint_bound.expand_as(own)])
         scores[:, span.rows] = _db(energies.clamp_min(0.0), rests.clamp_min(1e-30))
         scores[:, :, ~valid] = math.nan
-        # What two nearly equal energies leave has few digits, and so have energies near zero: where too few, the
-        # signals themselves are subtracted.
+        # What two nearly equal energies leave has few digits: where too few, the signals themselves are subtracted.
         exact = (bounds <= _ACCURACY * rests) | (rests + bounds <= COPY * energies)
-        exact &= torch.stack([own_bound, own_bound, joint_bound.expand_as(own)]) <= _ACCURACY * energies
         doubtful = ~exact.all(0) & valid
         if wanted is not None:
             doubtful &= wanted.to(span.device)[span.rows]
