@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,7 +77,8 @@ def score_all(
     """Score clips in parallel, with a progress bar where the output is a terminal.
 
     Args:
-        score: makes the rows of one clip; called in threads, each computing on one core.
+        score: makes the rows of one clip; called in threads, each computing on one core. It is what should load the
+            clip's sound, so that no more than one a worker is in memory.
         items: clip name to what ``score`` takes.
         journal: what is done already, and where the rest is written down.
         workers: threads; one for each core by default.
@@ -119,23 +119,15 @@ def score_all(
 def _work(
     score: Callable[[Item], list[Row]], items: Mapping[str, Item], journal: Journal, workers: int
 ) -> Iterator[None]:
-    """Yield for every clip that is done; no more of them are in memory than twice the workers."""
-    waiting = iter(items.items())
-    running: set[Future[None]] = set()
+    """Yield for every clip that is done."""
 
     def job(name: str, item: Item) -> None:
         journal.add(name, score(item))  # here and not by the reader: whatever ends the run, this clip is kept
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            while True:
-                for name, item in itertools.islice(waiting, 2 * workers - len(running)):
-                    running.add(pool.submit(job, name, item))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+            for future in as_completed([pool.submit(job, name, item) for name, item in items.items()]):
+                yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

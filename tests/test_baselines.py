@@ -68,6 +68,12 @@ def test_repet_sim_gives_a_loop_to_the_accompaniment_and_what_is_sung_over_it_to
     assert float(gain.min()) > 6
 
 
+def test_repet_sim_gives_what_no_voice_reaches_to_the_accompaniment() -> None:
+    hum = torch.sin(2 * torch.pi * 50 * torch.arange(32000) / 16000 * torch.linspace(0.8, 1.2, 32000))[None]
+    estimates = RepetSim()(hum, torch.stack([hum, 0 * hum]), 16000, None)  # type: ignore[arg-type]
+    assert float(estimates[SOURCES.index("vocals")].norm() / hum.norm()) < 0.02
+
+
 def test_what_repeats_is_the_median_of_similar_frames_and_never_louder_than_the_frame() -> None:
     frames = torch.tensor([[1.0, 0, 1.1, 0, 0.9, 0], [0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 5, 0]])
     part = repeating_part(frames, max_similar=3, min_distance_frames=1)

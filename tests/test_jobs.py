@@ -54,28 +54,6 @@ def test_clips_are_scored_at_the_same_time_on_one_core_each() -> None:
     torch.set_num_threads(1)
 
 
-def test_no_more_clips_are_in_memory_than_twice_the_workers() -> None:
-    taken: list[str] = []
-
-    class Watched(dict):
-        def items(self) -> Any:
-            for item in super().items():
-                taken.append(item[0])
-                yield item
-
-    finished = 0
-
-    def count(clip: str) -> list[dict[str, Any]]:
-        nonlocal finished
-        assert len(taken) - finished <= 4 + 2
-        finished += 1
-        return rows_of(clip)
-
-    journal = Journal(None, FACTS)
-    score_all(count, clips(50), journal, workers=2)
-    assert len(journal.done) == 50
-
-
 def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_only_the_rest(ctrl_c: None, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
 
