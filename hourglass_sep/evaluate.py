@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hourglass_sep.baselines import Model, System
 from hourglass_sep.checks import check_choice, check_whole
+from hourglass_sep.constants import MIXTURE
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
 from hourglass_sep.errors import DataError, SettingError
@@ -121,8 +122,9 @@ def run(cfg: DictConfig) -> list[Row]:
             check_whole(name, cfg[name])
     protocol = instantiate(cfg.protocol)
     baselines = dict(instantiate(cfg.baselines) or {})
-    if ESTIMATE in baselines:
-        raise SettingError(f"baselines.{ESTIMATE} is not allowed: it is what the weights are called")
+    for name in (ESTIMATE, MIXTURE):
+        if name in baselines:
+            raise SettingError(f"baselines.{name} is not allowed, every table has a row of that name: choose another")
     changes = {name: value for name, value in cfg.inference.items() if value != "own"}
     separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)
@@ -151,11 +153,15 @@ def run(cfg: DictConfig) -> list[Row]:
 def _log(loggers: Sequence[Logger], rows: Sequence[Row], protocol: Protocol, facts: dict[str, Any], run: Path) -> None:
     """The averages for every logger, a report of the run folder for W&B."""
     for logger in loggers:
-        logger.log_hyperparams({"protocol": protocol.describe(), **facts})
-        logger.log_metrics(as_metrics(rows, protocol, ESTIMATE, facts["part"]))
-        if isinstance(logger, WandbLogger):
-            log_to_wandb(make_report([run], run / "report"), logger.experiment)
-        finalize(logger, "success")
+        status = "failed"
+        try:
+            logger.log_hyperparams({"protocol": protocol.describe(), **facts})
+            logger.log_metrics(as_metrics(rows, protocol, ESTIMATE, facts["part"]))
+            if isinstance(logger, WandbLogger):
+                log_to_wandb(make_report([run], run / "report"), logger.experiment)
+            status = "success"
+        finally:
+            finalize(logger, status)
 
 
 @hydra_main("evaluate")

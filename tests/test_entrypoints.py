@@ -161,6 +161,7 @@ def test_two_devices_take_the_steps_of_one_and_count_no_clip_twice(tiny_mir1k: P
         (["hourglass_sep.train", "data.batch_size=3", "trainer.devices=2"], ["data.batch_size=3", "multiple of 2"]),
         (["hourglass_sep.evaluate", "ckpt_path=nothing.ckpt"], ["nothing.ckpt"]),
         (["hourglass_sep.evaluate", "ckpt_path=song.wav"], ["song.wav"]),
+        (["hourglass_sep.evaluate", "+baselines.mixture=${baselines.repet_sim}"], ["baselines.mixture", "another"]),
         (["hourglass_sep.separate", "nothing.wav"], ["nothing.wav"]),
         (["hourglass_sep.separate", "song.wav", "-o", "song.wav/out"], ["song.wav/out", "another folder"]),
         (["hourglass_sep.separate", "song.wav", "-n", "nobody"], ["nobody", "default"]),

@@ -156,7 +156,7 @@ def test_a_hop_shorter_than_the_window_gives_more_windows_as_in_museval() -> Non
 
 def test_descriptions_follow_the_settings() -> None:
     assert "256 taps" in changed("protocol.filter_length=256").description
-    assert "512 taps" in load_protocol("park2018").description or "mir1k" in load_protocol("park2018").description
+    assert "windows of 2 s" in changed("protocol=museval_v4", "protocol.window_seconds=2").description
 
 
 def test_the_docs_name_every_protocol_with_its_hash() -> None:

@@ -45,6 +45,25 @@ def run(tmp_path: Path, *options: str) -> dict:
     return json.loads((tmp_path / "out" / "scores.json").read_text())
 
 
+def interrupted_after_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Press Ctrl-C once, before the second track; the tracks that were scored, then and by later runs."""
+    original = score.score_track
+    scored: list[str] = []
+    pressed: list[bool] = []
+
+    def watched(protocol, system, track, device):
+        if scored and not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        scored.append(track.name)
+        return original(protocol, system, track, device)
+
+    monkeypatch.setattr(score, "score_track", watched)
+    with pytest.raises(UserError, match="1 of 2 clips are done and kept"):
+        run(tmp_path, "-j", "1")
+    return scored
+
+
 def value(content: dict, clip: str, system: str, source: str, metric: str) -> float:
     (row,) = [r for r in content["rows"] if (r["clip"], r["system"], r["source"]) == (clip, system, source)]
     return row[metric]
@@ -117,24 +136,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     musdb(tmp_path / "true")
     musdb(tmp_path / "made", estimates=True)
     whole = run(tmp_path, "-j", "1")["rows"]
-    scored: list[str] = []
-    original = score.score_track
-
-    def fail_at_the_second(protocol, system, track, device):
-        if scored:
-            raise KeyboardInterrupt
-        scored.append(track.name)
-        return original(protocol, system, track, device)
-
-    monkeypatch.setattr(score, "score_track", fail_at_the_second)
-    with pytest.raises(UserError, match="1 of 2 clips are done and kept"):
-        run(tmp_path, "-j", "1")
-
-    def remember(protocol, system, track, device):
-        scored.append(track.name)
-        return original(protocol, system, track, device)
-
-    monkeypatch.setattr(score, "score_track", remember)
+    scored = interrupted_after_one(tmp_path, monkeypatch)
     assert run(tmp_path, "-j", "1")["rows"] == whole
     assert scored == ["test/Ann - One", "test/Bob & Co - Two"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "scores.json"]
@@ -201,24 +203,12 @@ def test_estimates_may_lie_inside_the_references_folder_and_behind_links(tmp_pat
 def test_rows_of_another_run_are_not_taken_over(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     musdb(tmp_path / "true")
     musdb(tmp_path / "made", estimates=True)
-    original = score.score_track
-    scored: list[str] = []
-
-    def fail_at_the_second(protocol, system, track, device):
-        if len(scored) == 1:
-            raise KeyboardInterrupt
-        scored.append(track.name)
-        return original(protocol, system, track, device)
-
-    monkeypatch.setattr(score, "score_track", fail_at_the_second)
-    with pytest.raises(UserError, match="1 of 2 clips"):
-        run(tmp_path, "-j", "1")
+    scored = interrupted_after_one(tmp_path, monkeypatch)
     options = {"protocol": ["--protocol", "si_sdr"], "stems": ["--stems", "vocals,drums"]}.get(change, [])
     if change == "code":
         monkeypatch.setattr(score, "code_hash", lambda: "other")
     if change == "file":
         write(tmp_path / "made" / "test" / "Ann - One", "drums.wav", noise(20000, 2, seed=5))
-    monkeypatch.setattr(score, "score_track", lambda *a: scored.append(a[2].name) or original(*a))  # type: ignore
     run(tmp_path, "-j", "1", *options)
     assert scored == ["test/Ann - One"] * 2 + ["test/Bob & Co - Two"]
 
