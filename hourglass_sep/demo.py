@@ -12,6 +12,7 @@ from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.figures import picture
 from hourglass_sep.hydra_main import hydra_main
+from hourglass_sep.instantiate import build_post
 from hourglass_sep.results import show
 from hourglass_sep.separate import separate_file
 from hourglass_sep.separator import Separator
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     cfg.test = True
     train.run(cfg)
     folder = Path(cfg.paths.run_dir)
-    separator = Separator.from_checkpoint(train.best_checkpoint(cfg))
+    separator = Separator.from_checkpoint(train.best_checkpoint(cfg), **build_post(cfg))
 
     sources = synthesize_song(SONG_SEED, SONG_SECONDS, SAMPLE_RATE_HZ)
     song = folder / "song.wav"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 
@@ -20,9 +20,10 @@ from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
 from hourglass_sep.errors import DataError, SettingError
 from hourglass_sep.hydra_main import hydra_main
-from hourglass_sep.instantiate import build_loggers
+from hourglass_sep.instantiate import build_loggers, build_post
 from hourglass_sep.jobs import Journal, score_all
 from hourglass_sep.loggers import finalize
+from hourglass_sep.options import GROUPS
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.provenance import code_hash, provenance
 from hourglass_sep.report import log_to_wandb, make_report
@@ -97,7 +98,8 @@ def evaluate_all(
 
 def _fingerprint(separator: Separator) -> str:
     """A hash of everything that estimates depend on."""
-    parts = (separator.settings, separator.spectrogram.config, _settings(separator.refine), separator.network)
+    post = _settings(separator.refine), _settings(separator.reconstruct)
+    parts = (separator.settings, separator.spectrogram.config, post, separator.network)
     digest = hashlib.sha256(repr(parts).encode())
     for value in separator.network.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -105,8 +107,9 @@ def _fingerprint(separator: Separator) -> str:
 
 
 def _settings(thing: object) -> str:
-    """An object's class and attributes in words; functions by name, since their addresses differ from run to run."""
-    values = {name: getattr(value, "__qualname__", value) for name, value in sorted(vars(thing).items())}
+    """An object's class and public attributes in words; functions by name, as their addresses differ between runs."""
+    attributes = {name: value for name, value in sorted(vars(thing).items()) if not name.startswith("_")}
+    values = {name: getattr(value, "__qualname__", value) for name, value in attributes.items()}
     return f"{type(thing).__qualname__} {values}"
 
 
@@ -126,7 +129,7 @@ def run(cfg: DictConfig) -> list[Row]:
         if name in baselines:
             raise SettingError(f"baselines.{name} is not allowed, every table has a row of that name: choose another")
     changes = {name: value for name, value in cfg.inference.items() if value != "own"}
-    separator = Separator.load(cfg.ckpt_path, refine=instantiate(cfg.refine), **changes).to(choose_device(cfg.device))
+    separator = Separator.load(cfg.ckpt_path, **build_post(cfg), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)
     datamodule.prepare_data()
     clips = getattr(datamodule.clips(), cfg.part)[: cfg.limit]
@@ -141,6 +144,7 @@ def run(cfg: DictConfig) -> list[Row]:
             "root": str(Path(cfg.data.root).expanduser().resolve()),
             "weights": cfg.ckpt_path,
             "inference": separator.settings,
+            "post": {group: OmegaConf.to_container(cfg[group], resolve=True) for group in GROUPS},
         },
         "part": cfg.part,
     }

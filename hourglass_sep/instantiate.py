@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from hourglass_sep.callbacks import StepProgress
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.options import GROUPS
 from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
@@ -31,9 +32,16 @@ def build_separator(cfg: DictConfig) -> Separator:
     Raises:
         UserError: an inference setting that does not exist.
     """
-    return Separator(
-        instantiate(cfg.model), instantiate(cfg.spectrogram), refine=instantiate(cfg.refine), **cfg.inference
-    )
+    return Separator(instantiate(cfg.model), instantiate(cfg.spectrogram), **build_post(cfg), **cfg.inference)
+
+
+def build_post(cfg: DictConfig) -> dict[str, Any]:
+    """What a config does to the network's masks, as keyword arguments of a `Separator`.
+
+    Raises:
+        UserError: a setting that is not possible.
+    """
+    return {group: instantiate(cfg[group]) for group in GROUPS}
 
 
 def build_system(cfg: DictConfig) -> SeparationSystem:

@@ -209,6 +209,7 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     from hourglass_sep.constants import SOURCES
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
     from hourglass_sep.devices import choose_device
+    from hourglass_sep.options import build
     from hourglass_sep.separator import Separator
 
     facts = system.file.audio
@@ -219,8 +220,10 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     separator = None
     if not system.is_baseline:
         try:
-            separator = Separator.load(facts["weights"], **facts.get("inference", {})).to(choose_device("auto"))
-        except TypeError as error:
+            post = {group: build(description) for group, description in facts.get("post", {}).items()}
+            separator = Separator.load(facts["weights"], **facts.get("inference", {}), **post)
+            separator = separator.to(choose_device("auto"))
+        except (TypeError, AttributeError) as error:
             raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error
 
     @cache  # a clip may be among the worst by several sources

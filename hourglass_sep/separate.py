@@ -15,6 +15,7 @@ from hourglass_sep import audio
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.devices import CHOICES, choose_device
 from hourglass_sep.errors import AudioError, UserError
+from hourglass_sep.options import GROUPS, load_options, names
 from hourglass_sep.separator import Separator
 
 
@@ -58,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)"
     )
+    result.add_argument("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
+    result.add_argument(
+        "--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)"
+    )
+    result.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60"
+    )
     result.add_argument("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
     return result
 
@@ -78,7 +86,8 @@ def run(arguments: Sequence[str] | None = None) -> list[Path]:
             raise UserError(f"{' and '.join(twins)} would share a folder: separate them one by one, with other -o")
         if not os.path.isfile(song):
             audio.read(song)  # says what is wrong before any other song is separated
-    separator = Separator.load(options.name).to(choose_device(options.device))
+    post = load_options({group: getattr(options, group) for group in GROUPS}, options.changes)
+    separator = Separator.load(options.name, **post).to(choose_device(options.device))
     songs = track(options.songs, "separating", disable=not sys.stdout.isatty(), console=Console())
     return [path for song in songs for path in separate_file(separator, song, options.out)]
 

@@ -13,7 +13,8 @@ from hourglass_sep.audio import resample
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
-from hourglass_sep.masking import MASK_RULES, apply_masks, share
+from hourglass_sep.masking import MASK_RULES, share
+from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
 from hourglass_sep.scaling import SCALES, input_scale
 from hourglass_sep.spectrogram import Spectrogram
@@ -39,6 +40,7 @@ class Separator(nn.Module):
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.masking.share`.
         high_band: ``average``, or ``zero`` to leave it out of all stems.
         refine: masks (B, S, F, T), magnitude (B, 1, F, T) to refined masks.
+        reconstruct: masks and the mixture's spectrum to waveforms.
         batch_windows: windows that go through the network together.
 
     Raises:
@@ -55,6 +57,7 @@ class Separator(nn.Module):
         masks: str = "sum_to_one",
         high_band: str = "average",
         refine: NoRefinement | None = None,
+        reconstruct: MixturePhase | None = None,
         batch_windows: int = 8,
     ) -> None:
         super().__init__()
@@ -78,6 +81,7 @@ class Separator(nn.Module):
         self.mask_rule = masks
         self.high_band = high_band
         self.refine = refine or NoRefinement()
+        self.reconstruct = reconstruct or MixturePhase()
         self.batch_windows = batch_windows
 
     @property
@@ -102,7 +106,7 @@ class Separator(nn.Module):
 
         Args:
             name: ``default``.
-            changes: settings other than those the weights came with, and ``refine``.
+            changes: settings other than those the weights came with, ``refine`` and ``reconstruct``.
 
         Raises:
             CheckpointError: no weights of that name.
@@ -210,7 +214,7 @@ class Separator(nn.Module):
         return masks[..., :n_frames]
 
     def render(self, waveform: Tensor, sample_rate_hz: int, masks: Tensor) -> Tensor:
-        """Apply masks to a mixture, with the mixture's phase, and give the high band its share.
+        """Apply masks to a mixture, rebuild the sources, and give the high band its share.
 
         Args:
             waveform: the mixture (B, C, N).
@@ -225,7 +229,7 @@ class Separator(nn.Module):
 
     def _render(self, waveform: Tensor, low: Tensor, spectrum: Tensor, sample_rate_hz: int, masks: Tensor) -> Tensor:
         rate = self.spectrogram.sample_rate_hz
-        stems = self.spectrogram.inverse(apply_masks(self.spectrogram.extend(masks), spectrum), low.shape[-1])
+        stems = self.reconstruct(self.spectrogram.extend(masks), spectrum, self.spectrogram, low.shape[-1])
         if sample_rate_hz == rate:
             return stems.to(waveform.device)
         n_samples = waveform.shape[-1]

@@ -23,6 +23,7 @@ from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
     build_callbacks,
     build_loggers,
+    build_post,
     build_system,
     build_trainer,
     check_devices,
@@ -69,7 +70,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if cfg.test and trainer.is_global_zero:
             clips = datamodule.clips().test
-            best = Separator.from_checkpoint(best_checkpoint(cfg), refine=instantiate(cfg.refine))
+            best = Separator.from_checkpoint(best_checkpoint(cfg), **build_post(cfg))
             ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
             rows = evaluate_all(best, clips, system.protocol, ceiling, what="testing")
             write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})

@@ -43,7 +43,7 @@ def build(description: dict[str, Any], weights: dict[str, torch.Tensor], **chang
     Args:
         description: see `describe`.
         weights: the network's state dict.
-        changes: settings to override, and ``refine``.
+        changes: settings to override, ``refine`` and ``reconstruct``.
     """
     network = StackedHourglass(**description["model"])
     network.load_state_dict({name: value.float() for name, value in weights.items()})

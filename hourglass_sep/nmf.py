@@ -1,0 +1,151 @@
+"""Non-negative matrix factorisation V ~ W H of magnitude spectrograms: torchnmf's, from a start that is nearly there.
+
+Multiplicative updates, which torchnmf has for every beta divergence, need hundreds of iterations from random factors.
+Least squares by alternating ADMM get as far as librosa's coordinate descent in twenty rounds of matrix products, and
+torchnmf goes on from there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FLOOR = 1e-8
+"""The least magnitude relative to the highest: multiplicative updates divide by what they approximate."""
+
+_ROUNDS = 20
+_STEPS = 2
+_PENALTY = 0.3
+"""ADMM's rounds over both factors, steps on each, and penalty relative to the Gram matrix's mean diagonal: the fastest
+of some 60 combinations to a relative error of 0.08 at rank 100 on clips of MIR-1K's training singers."""
+
+_STEPS_ALONE = 30
+"""Steps where one factor is all that is looked for."""
+
+_LIFT = 1e-3
+"""Added to the start's factors, relative to their mean: a zero would stay zero, however wrong for the divergence."""
+
+_CHUNK = 10
+_TINY = 1e-20
+"""Every so many iterations torchnmf's factors are cleared of values below this: on their way to zero they would become
+denormal numbers, with which a CPU computes a hundred times more slowly."""
+
+
+def factorise(magnitude: Tensor, rank: int, max_iter: int = 5, beta: float = 2.0) -> tuple[Tensor, Tensor]:
+    """Templates and their activations; without any chance: the same magnitude gives the same factors.
+
+    Args:
+        magnitude: (F, T), not silent.
+        rank: R, at most min(F, T).
+        max_iter: torchnmf's iterations after the start.
+        beta: the divergence that they lower: 2 squared error, 1 Kullback-Leibler, 0 Itakura-Saito.
+
+    Returns:
+        W (F, R) and H (R, T), float32, with W H in the magnitude's unit. Not finite if the iterations diverged.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        magnitude, peak = _normalised(magnitude)
+        w, h = _start(magnitude, rank)
+        w, h = _iterate(magnitude, w, h, max_iter, beta, trainable_w=True)
+        return w, h * peak
+
+
+def activations(magnitude: Tensor, w: Tensor, max_iter: int = 5, beta: float = 2.0) -> Tensor:
+    """Activations of given templates.
+
+    Args:
+        magnitude: (F, T), not silent.
+        w: the templates (F, R).
+        max_iter: as in `factorise`.
+        beta: as in `factorise`.
+
+    Returns:
+        H (R, T), float32.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        magnitude, peak = _normalised(magnitude)
+        w = w.clone()
+        zeros = magnitude.new_zeros(w.shape[1], magnitude.shape[1])
+        h, _ = _least_squares(zeros, zeros, w.T @ magnitude, w.T @ w, _STEPS_ALONE)
+        return _iterate(magnitude, w, h, max_iter, beta, trainable_w=False)[1] * peak
+
+
+def _normalised(magnitude: Tensor) -> tuple[Tensor, Tensor]:
+    magnitude = magnitude.detach().float().clone()  # may have been made in inference mode, where fitting is impossible
+    peak = magnitude.max()
+    return (magnitude / peak).clamp_min_(_FLOOR), peak
+
+
+def _iterate(
+    magnitude: Tensor, w: Tensor, h: Tensor, max_iter: int, beta: float, trainable_w: bool
+) -> tuple[Tensor, Tensor]:
+    """Torchnmf's multiplicative updates; it writes V as frames by bins."""
+    from torchnmf.nmf import NMF
+
+    frames = magnitude.T.contiguous()
+    w = w + _LIFT * w.mean() if trainable_w else w
+    h = h + _LIFT * h.mean()
+    model = NMF(W=w.contiguous(), H=h.T.contiguous(), trainable_W=trainable_w).to(magnitude.device)
+    for done in range(0, max_iter, _CHUNK):
+        with torch.enable_grad():
+            model.fit(frames, beta=beta, tol=0, max_iter=min(_CHUNK, max_iter - done))
+        for factor in (model.W.data, model.H.data):
+            factor[factor < _TINY] = 0
+    return model.W.detach(), model.H.detach().T.contiguous()
+
+
+def _start(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """AO-ADMM: least squares in each factor in turn (Huang, Sidiropoulos, Liavas, IEEE TSP 2016, section III)."""
+    w, h = _nndsvda(magnitude, rank)
+    w, dual_w, dual_h = w.T, torch.zeros_like(w.T), torch.zeros_like(h)
+    for _ in range(_ROUNDS):
+        h, dual_h = _least_squares(h, dual_h, w @ magnitude, w @ w.T, _STEPS)
+        w, dual_w = _least_squares(w, dual_w, h @ magnitude.T, h @ h.T, _STEPS)
+    return w.T, h
+
+
+def _least_squares(x: Tensor, dual: Tensor, projected: Tensor, gram: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Steps of ADMM towards the non-negative X (R, n) that makes A X closest to V.
+
+    Args:
+        x: where to begin.
+        dual: the scaled dual variable, of X's shape; zeros at first.
+        projected: A^T V (R, n).
+        gram: A^T A (R, R).
+        steps: how many.
+
+    Returns:
+        X and its dual variable.
+    """
+    penalty = _PENALTY * gram.diagonal().mean().clamp_min(_FLOOR)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), device=gram.device)))
+    for _ in range(steps):
+        free = inverse @ (projected + penalty * (x + dual))
+        x = (free - dual).clamp_min(0)
+        dual = dual + x - free
+    return x, dual
+
+
+def _nndsvda(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors from a singular value decomposition (Boutsidis and Gallopoulos, Pattern Recognition 2008, NNDSVDa).
+
+    Of every pair of singular vectors either the positive or the negative parts are kept, whichever are longer, and
+    zeros become the mean. It is scikit-learn's default, and so librosa's.
+    """
+    tall = magnitude.shape[0] >= magnitude.shape[1]
+    v = magnitude if tall else magnitude.T
+    squares, right = torch.linalg.eigh(v.T @ v)
+    singular = squares.flip(0)[:rank].clamp_min(_FLOOR).sqrt()
+    right = right.flip(1)[:, :rank]
+    left = v @ right / singular
+    left, right = (left, right) if tall else (right, left)
+    positive = left.clamp_min(0).norm(dim=0) * right.clamp_min(0).norm(dim=0)
+    negative = left.clamp_max(0).norm(dim=0) * right.clamp_max(0).norm(dim=0)
+    sign = torch.where(positive >= negative, 1.0, -1.0)
+    scale = (singular * torch.maximum(positive, negative)).sqrt()
+    w, h = (
+        part / part.norm(dim=0).clamp_min(_FLOOR) * scale
+        for part in ((sign * left).clamp_min(0), (sign * right).clamp_min(0))
+    )
+    mean = magnitude.mean()
+    return w.masked_fill(w <= 0, float(mean)), h.masked_fill(h <= 0, float(mean)).T
