@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -11,11 +13,12 @@ from hourglass_sep.constants import SOURCES
 from hourglass_sep.separator import Separator
 
 _DYNAMIC_RANGE_DB = 70.0
+_IMAGE: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
 
 
 @torch.inference_mode()
 def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, references: Tensor | None = None) -> Figure:
-    """Spectrograms of mixture, estimates and references above the masks of every stack.
+    """Spectrograms of mixture, estimates and references above the masks of every stack, and what refinement does.
 
     Args:
         separator: what separates.
@@ -45,23 +48,50 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
         for s, name in enumerate(SOURCES)
     }
 
-    columns = max(len(spectrograms), len(masks))
-    figure = Figure(figsize=(3.2 * columns, 5.6), layout="constrained")
+    rows = {"dB": spectrograms, "mask": masks}
+    refined = _refinement(separator, magnitude, stack_masks[-1])
+    if refined:
+        rows["mask, refined"] = refined
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(3.2 * columns, 2.8 * len(rows)), layout="constrained")
     top_db = float(spectrograms["mixture"].max())
     seconds = mixture.shape[-1] / sample_rate_hz
     extent = (0.0, seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
-    upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    for part, images, low_end, high_end, unit in (
-        (upper, spectrograms, top_db - _DYNAMIC_RANGE_DB, top_db, "dB"),
-        (lower, masks, 0.0, 1.0, "mask"),
-    ):
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (unit, images) in zip(parts, rows.items(), strict=True):
+        low_end, high_end = (top_db - _DYNAMIC_RANGE_DB, top_db) if unit == "dB" else (0.0, 1.0)
         axes = part.subplots(1, len(images), squeeze=False, sharex=True, sharey=True)[0]
         for axis, (title, values) in zip(axes, images.items(), strict=True):
-            image = axis.imshow(
-                values, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=low_end, vmax=high_end
-            )
+            if values.is_floating_point():
+                image = axis.imshow(values, vmin=low_end, vmax=high_end, cmap="magma", **_IMAGE, extent=extent)
+            else:  # labels, whose order means nothing
+                colours = {"vmin": 0, "vmax": 19, "cmap": "tab20", "interpolation": "nearest"}
+                axis.imshow(values % 20, **colours, **_IMAGE, extent=extent)
             axis.set_title(title, fontsize="small")
             axis.set_xlabel("seconds")
         axes[0].set_ylabel("kHz")
         part.colorbar(image, ax=axes.tolist(), label=unit)
     return figure
+
+
+def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Label map, masks before and after refinement; nothing where the separator does not refine.
+
+    Args:
+        separator: which.
+        magnitude: (1, 1, F, T).
+        masks: the last stack's (S, F, T), clamped.
+    """
+    label_map = torch.full(masks.shape[1:], -1)
+    for frames, labels in separator.refine.label_maps(magnitude[0, 0]):
+        if labels is not None:
+            label_map[:, frames] = labels.cpu()
+    if (label_map < 0).all():
+        return {}
+    after = separator.refine(masks[None].to(magnitude), magnitude)[0].cpu()
+    changed = {name: s for s, name in enumerate(SOURCES) if not torch.equal(masks[s], after[s])}
+    return {"label map": label_map} | {
+        f"mask of {name}, {when}": values[s]
+        for name, s in changed.items()
+        for when, values in (("before", masks), ("after", after))
+    }

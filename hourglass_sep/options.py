@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,8 +45,8 @@ def load_options(chosen: Mapping[str, str], changes: Sequence[str] = ()) -> dict
             raise SettingError(f"{change} is no setting of {_written(chosen)}: {choices}")
         try:
             value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([change]), resolve=True)
-        except OmegaConfBaseException as error:
-            raise SettingError(f"{change} cannot be read ({error}): write KEY=VALUE") from error
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise SettingError(f"{change} cannot be read: write KEY=VALUE, a list in brackets") from error
         found[group][setting] = value[group][setting]
     return {group: build(description) for group, description in found.items()}
 

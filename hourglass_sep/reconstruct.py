@@ -10,7 +10,7 @@ from hourglass_sep.masking import apply_masks
 from hourglass_sep.spectrogram import Spectrogram
 
 _RIDGE = 1e-7
-"""Keeps a covariance that has no inverse, of two equal channels say, invertible; stems add up to one in 10 million."""
+"""Part of every source's covariance, which has no inverse where channels are equal. The gains still add up to one."""
 
 _TINY = 1e-30
 _BLOCK_FRAMES = 256
@@ -60,19 +60,19 @@ class Wiener(MixturePhase):
 
 def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
     """Filter the mixture (B, C, F, T) by the statistics of estimates (B, S, C, F, T)."""
-    covariance = torch.einsum("bscft,bsdft->bsfcd", estimates, estimates.conj()).to(torch.complex128)
+    estimates, mixture = estimates.to(torch.complex128), mixture.to(torch.complex128)
+    covariance = torch.einsum("bscft,bsdft->bsfcd", estimates, estimates.conj())
     energy = covariance.diagonal(dim1=-2, dim2=-1).real.sum(-1)  # (B, S, F)
-    covariance = covariance / energy.clamp_min(_TINY)[..., None, None]
-    ridge = _RIDGE * torch.eye(mixture.shape[1], device=mixture.device)
+    identity = torch.eye(mixture.shape[1], device=mixture.device)
+    covariance = covariance / energy.clamp_min(_TINY)[..., None, None] + _RIDGE * identity
     filtered = []
     for some, mixed in zip(estimates.split(_BLOCK_FRAMES, -1), mixture.split(_BLOCK_FRAMES, -1), strict=True):
-        power = some.to(torch.complex128).abs().square().sum(2)  # (B, S, F, T)
+        power = some.abs().square().sum(2)  # (B, S, F, T)
         parts = power[..., None, None] * covariance[:, :, :, None]  # (B, S, F, T, C, C)
-        total = parts.sum(1) + power.sum(1).clamp_min(_TINY)[..., None, None] * ridge
-        whitened = torch.cholesky_solve(
-            mixed.to(torch.complex128).permute(0, 2, 3, 1)[..., None], torch.linalg.cholesky(total)
-        )  # (B, F, T, C, 1)
-        filtered.append((parts @ whitened[:, None])[..., 0].permute(0, 1, 4, 2, 3).to(estimates.dtype))
+        total = parts.sum(1) + _TINY * identity
+        mixed = mixed.permute(0, 2, 3, 1)[..., None]  # (B, F, T, C, 1)
+        whitened = torch.cholesky_solve(mixed, torch.linalg.cholesky(total))
+        filtered.append((parts @ whitened[:, None])[..., 0].permute(0, 1, 4, 2, 3).to(torch.complex64))
     return torch.cat(filtered, -1)
 
 

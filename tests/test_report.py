@@ -285,6 +285,7 @@ def test_the_worst_clips_of_mir1k_are_separated_again(tiny_mir1k: Path, tmp_path
     clips = {clip.name: clip for clip in find_clips(tiny_mir1k)}
     content = rows(noisy(9, 1, list(clips))) + rows(dict.fromkeys(clips, 50.0), source="accompaniment")
     facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {"masks": "raw"}}
+    facts["post"] = {"reconstruct": {"_target_": "hourglass_sep.reconstruct.Misi", "iterations": 1}}
     part = make_report([write(tmp_path / "run", content, audio=facts)], out, worst=2).parts[0]
     assert [example.title for example in part.examples] == [
         f"{row['rank']}. {row['clip']}, vocals: NSDR {row['NSDR']:.2f} dB" for row in part.worst
@@ -308,10 +309,14 @@ def test_settings_that_the_separator_lacks_leave_out_the_spectrograms(
     tiny_mir1k: Path, tmp_path: Path, out: Path
 ) -> None:
     content = rows(noisy(9, 1, [clip.name for clip in find_clips(tiny_mir1k)]))
-    for n, (weights, inference, words) in enumerate(
-        [("default", {"colour": "red"}, "colour"), ("gone.ckpt", {}, "gone.ckpt")]
+    for n, (weights, part_of_facts, settings, words) in enumerate(
+        [
+            ("default", "inference", {"colour": "red"}, "colour"),
+            ("gone.ckpt", "inference", {}, "gone.ckpt"),
+            ("default", "post", {"refine": {"_target_": "os.system"}}, "os.system"),
+        ]
     ):
-        facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": weights, "inference": inference}
+        facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": weights, part_of_facts: settings}
         part = make_report([write(tmp_path / f"run{n}", content, audio=facts)], out).parts[0]
         assert part.examples == []
         assert words in part.notes[0]

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from hourglass_sep.audio import resample
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.metrics import si_sdr
-from hourglass_sep.refine import NmfRefinement, NoRefinement
+from hourglass_sep.reconstruct import MixturePhase
+from hourglass_sep.refine import NoRefinement
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -186,9 +187,20 @@ def test_refinement_comes_before_the_mask_rule() -> None:
     torch.testing.assert_close(stems["vocals"], stems["accompaniment"])
 
 
-def test_refinement_by_nmf_says_that_it_is_not_built() -> None:
-    with pytest.raises(UserError, match="not built yet"):
-        NmfRefinement(rank=3)
+class Swap(MixturePhase):
+    def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        assert masks.shape[-2:] == spectrum.shape[-2:] == (513, 1 + n_samples // 256)
+        return super().__call__(masks.flip(1), spectrum, spectrogram, n_samples)
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8000, 16000])
+def test_the_separator_rebuilds_sounds_by_the_rule_it_is_given(sample_rate_hz: int) -> None:
+    song = noise(2, 9000)
+    plain, swapped = (
+        Separator(Constant(0.9, 0.1), STFT, reconstruct=rule, high_band="zero").separate(song, sample_rate_hz)
+        for rule in (None, Swap())
+    )
+    torch.testing.assert_close(swapped["vocals"], plain["accompaniment"])
 
 
 @pytest.mark.parametrize(
