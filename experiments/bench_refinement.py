@@ -1,0 +1,161 @@
+"""Refinement of a voice's mask: ours against the course report's way, librosa's NMF and Python loops.
+
+    python experiments/bench_refinement.py
+
+Both refine the same masks of the same clips (MIR-1K's training singers, 9 to 11 s, or synthetic ones where there is no
+MIR-1K), in turns, once warm. Each number of cores is a process of its own. Errors are of the factorisation, |V - WH| /
+|V|; GNSDR is of the default weights' stems after refinement, `combine=max`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from hourglass_sep import nmf
+from hourglass_sep.audio import resample
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.synthetic import synthesize_song
+from hourglass_sep.errors import DataError
+from hourglass_sep.masking import share
+from hourglass_sep.protocols import load_protocol
+from hourglass_sep.provenance import git_commit, hardware
+from hourglass_sep.refine import NmfRefinement, label_map, refine_mask
+from hourglass_sep.scoring import score_clip, summarise
+from hourglass_sep.separator import Separator
+
+CLIPS = 8
+RANKS = (100, 160)
+VOCALS = SOURCES.index("vocals")
+LITERAL = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "literal_refinement.py"))
+PROTOCOL = load_protocol("mir1k")
+
+
+def main() -> None:
+    console = Console(width=110)
+    console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
+    table = Table("rank", "cores", "ours", "literal", "ratio", "ours / playing time", "our error", "literal's")
+    for cores in sorted({1, os.cpu_count() or 1}):
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
+        words = [sys.executable, __file__, str(cores)]
+        result = subprocess.run(words, env=os.environ | threads, stdout=subprocess.PIPE, text=True, check=True)
+        for found in json.loads(result.stdout):
+            table.title = f"refinement, {found['clips']} clips of {found['seconds'] / found['clips']:.1f} s"
+            table.add_row(
+                str(found["rank"]),
+                str(cores),
+                f"{1e3 * found['ours'] / found['clips']:.0f} ms / clip",
+                f"{1e3 * found['literal'] / found['clips']:.0f} ms / clip",
+                f"{found['literal'] / found['ours']:.1f} times faster",
+                f"{found['ours'] / found['seconds']:.4f}",
+                f"{found['our_error']:.4f}",
+                f"{found['literal_error']:.4f}",
+            )
+    console.print(table)
+    table = Table("rank", "stems", "vocals", "accompaniment", title="GNSDR in dB after refinement, combine=max")
+    for rank in RANKS:
+        for name, scores in gnsdr(rank).items():
+            table.add_row(str(rank), name, *(f"{scores[source]:.3f}" for source in ("vocals", "accompaniment")))
+    console.print(table)
+
+
+def clips() -> list[Tensor]:
+    """References (S, N)."""
+    try:
+        found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
+    except DataError:
+        return [synthesize_song(seed, 10.0, SAMPLE_RATE_HZ) for seed in range(CLIPS)]
+    loaded = (clip.load() for clip in found if clip.singer in ("abjones", "amy"))
+    suitable = [references for references in loaded if 9 <= references.shape[-1] / SAMPLE_RATE_HZ <= 11]
+    return suitable[:: max(len(suitable) // CLIPS, 1)][:CLIPS]
+
+
+@torch.inference_mode()
+def look(separator: Separator, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks (1, S, F, T) before they are refined and the mixture's magnitude (1, 1, F, T)."""
+    low = resample(references.sum(0)[None, None], SAMPLE_RATE_HZ, separator.spectrogram.sample_rate_hz)
+    magnitude = separator.mono_magnitude(separator.spectrogram(low))
+    return separator.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0), magnitude
+
+
+def decompose(magnitude: Tensor, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 200 iterations were not enough
+        return librosa.decompose.decompose(magnitude.numpy(), n_components=rank)
+
+
+def literal(mask: Tensor, magnitude: Tensor, rank: int) -> np.ndarray:
+    return LITERAL["refine_mask"](mask.numpy(), LITERAL["label_map"](*decompose(magnitude, rank)))
+
+
+def error(magnitude: Tensor, w: Tensor, h: Tensor) -> float:
+    return float((magnitude - w @ h).norm() / magnitude.norm())
+
+
+def measure(cores: int) -> list[dict[str, float]]:
+    """Seconds and errors at each rank."""
+    torch.set_num_threads(cores)
+    separator, references = Separator.from_pretrained(), clips()
+    views = [look(separator, sources) for sources in references]
+    found = []
+    for rank in RANKS:
+        result = dict.fromkeys(("ours", "literal", "our_error", "literal_error"), 0.0)
+        result |= {"rank": rank, "clips": len(views)}
+        result["seconds"] = sum(sources.shape[-1] for sources in references) / SAMPLE_RATE_HZ
+        for number, (masks, magnitude) in enumerate([views[0], *views]):
+            one, refine = magnitude[0, 0], NmfRefinement(rank)
+            start = time.perf_counter()
+            with torch.inference_mode():
+                refine(masks, magnitude)
+            middle = time.perf_counter()
+            literal(masks[0, VOCALS], one, rank)
+            end = time.perf_counter()
+            if number:  # the first is to warm up
+                result["ours"] += middle - start
+                result["literal"] += end - middle
+                w, h = (torch.from_numpy(factor) for factor in decompose(one, rank))
+                result["literal_error"] += error(one, w, h) / len(views)
+                result["our_error"] += error(one, *nmf.factorise(one, min(rank, one.shape[1]))) / len(views)
+        found.append(result)
+    return found
+
+
+@torch.inference_mode()
+def gnsdr(rank: int) -> dict[str, dict[str, float | None]]:
+    """Of the stems after refinement by our factors and by librosa's."""
+    separator, rows = Separator.from_pretrained(), []
+    for number, references in enumerate(clips()):
+        masks, magnitude = look(separator, references)
+        w, h = (torch.from_numpy(factor) for factor in decompose(magnitude[0, 0], rank))
+        theirs = masks.clone()
+        theirs[0, VOCALS] = refine_mask(masks[0, VOCALS], label_map(w, h))
+        refined = {"none": masks, "librosa's": theirs, "ours": NmfRefinement(rank)(masks, magnitude)}
+        mixture = references.sum(0)[None, None]
+        estimates = {
+            name: separator.render(mixture, SAMPLE_RATE_HZ, share(some, separator.mask_rule))[0, :, 0]
+            for name, some in refined.items()
+        }
+        rows += score_clip(PROTOCOL, str(number), references, estimates, SAMPLE_RATE_HZ)
+    summary = summarise(rows, PROTOCOL.headline, PROTOCOL.average)
+    return {name: {source: summary[name][source]["gnsdr"] for source in SOURCES} for name in refined}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(int(sys.argv[1]))))
+    else:
+        main()

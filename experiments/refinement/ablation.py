@@ -1,0 +1,265 @@
+"""When do refinement of the masks and other ways to rebuild the sources help? One command, some minutes:
+
+    python experiments/refinement/ablation.py [WEIGHTS ...] [--out FOLDER] [--limit CLIPS]
+
+On the validation clips every combination of refinement and reconstruction is scored for the masks of every WEIGHTS (a
+name that ships or a checkpoint; by default the default weights) and for three kinds of spoilt ideal ratio masks. The
+first WEIGHTS choose: the best combination and none are then scored on the test clips with the default weights.
+
+Writes validation.csv, cost.csv, refinement.png, reconstruction.png, test/{none,best}/scores.json and a report of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from plots import draw
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional as F
+
+from hourglass_sep.audio import resample
+from hourglass_sep.bootstrap import paired_interval
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
+from hourglass_sep.errors import UserError
+from hourglass_sep.evaluate import evaluate_all
+from hourglass_sep.jobs import Journal, score_all
+from hourglass_sep.masking import ideal_ratio_mask, share
+from hourglass_sep.options import build, names
+from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.protocols import load_protocol
+from hourglass_sep.provenance import provenance
+from hourglass_sep.refine import NmfRefinement, NoRefinement
+from hourglass_sep.report import make_report
+from hourglass_sep.report import show as show_report
+from hourglass_sep.results import write_results
+from hourglass_sep.scoring import Row, score_clip, summarise
+from hourglass_sep.separator import Separator
+from hourglass_sep.system import ESTIMATE
+
+RANKS = (20, 60, 160)
+COMBINE = ("max", "mean", 0.5)
+REFINED_SOURCES = (("vocals",), SOURCES)
+RECONSTRUCT = names("reconstruct")
+PROTOCOL = load_protocol("mir1k")
+NONE_REBUILT = "mixture_phase"
+TIMED_CLIPS = 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A combination; rank 0 is no refinement."""
+
+    rank: int
+    combine: str | float
+    sources: tuple[str, ...]
+    reconstruct: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """How tables spell it."""
+        fields = {"rank": self.rank or "none", "combine": self.combine, "refined": " ".join(self.sources)}
+        return fields | {"reconstruct": self.reconstruct}
+
+    @property
+    def refine(self) -> dict[str, Any]:
+        """As conf/refine describes it."""
+        if not self.rank:
+            return {"_target_": "hourglass_sep.refine.NoRefinement"}
+        settings = {"rank": self.rank, "combine": self.combine, "sources": list(self.sources)}
+        return {"_target_": "hourglass_sep.refine.NmfRefinement", **settings}
+
+
+NONE = Variant(0, "", (), NONE_REBUILT)
+VARIANTS = [Variant(0, "", (), rebuilt) for rebuilt in RECONSTRUCT] + [
+    Variant(*settings) for settings in itertools.product(RANKS, COMBINE, REFINED_SOURCES, RECONSTRUCT)
+]
+
+
+class Known(NmfRefinement):
+    """A refinement whose label maps are there already: all variants of a rank share them."""
+
+    def __init__(self, maps: Sequence[tuple[slice, Tensor | None]], variant: Variant) -> None:
+        super().__init__(variant.rank, combine=variant.combine, sources=variant.sources)
+        self._maps = maps
+
+    def label_maps(self, magnitude: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
+        return iter(self._maps)
+
+
+def spoilt(ideal: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """The voice's ideal ratio mask (F, T) with three kinds of mistakes, as masks (1, S, F, T)."""
+    generator = torch.Generator().manual_seed(seed)
+    blur = partial(F.avg_pool2d, kernel_size=(9, 5), stride=1, padding=(4, 2), count_include_pad=False)
+    logits = torch.logit(ideal.clamp(1e-3, 1 - 1e-3))
+    noise = torch.randn(ideal.shape, generator=generator)
+    patches = blur(noise[None])[0] * (9 * 5) ** 0.5
+    vocals = {
+        "ideal mask, noise in every cell": torch.sigmoid(logits + 2 * noise),
+        "ideal mask, blurred": blur(ideal[None])[0],
+        "ideal mask, mistakes in patches": torch.sigmoid(logits + 2 * patches),
+    }
+    return {name: torch.stack([1 - mask, mask])[None] for name, mask in vocals.items()}
+
+
+def look(clip: Clip, separator: Separator) -> tuple[Tensor, Tensor, Tensor]:
+    """References (S, N), their spectra (S, F, T) without the highest bin, and the mixture's magnitude (1, 1, F, T)."""
+    references = clip.load()
+    stft = separator.spectrogram
+    spectra = stft(resample(references, SAMPLE_RATE_HZ, stft.sample_rate_hz))
+    return references, spectra[:, : stft.n_freq], separator.mono_magnitude(spectra.sum(0)[None, None])
+
+
+@torch.inference_mode()
+def score(models: dict[str, Separator], builders: dict[str, Separator], clip: Clip) -> list[Row]:
+    """Every variant for every kind of masks, on one clip."""
+    references, spectra, magnitude = look(clip, next(iter(models.values())))
+    kinds = {
+        name: model.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0) for name, model in models.items()
+    } | spoilt(ideal_ratio_mask(spectra)[SOURCES.index("vocals")])
+    maps = {rank: [*NmfRefinement(rank).label_maps(magnitude[0, 0])] for rank in RANKS}
+    estimates = {}
+    for (kind, masks), (number, variant) in itertools.product(kinds.items(), enumerate(VARIANTS)):
+        refine = Known(maps[variant.rank], variant) if variant.rank else NoRefinement()
+        applied = share(refine(masks, magnitude), "sum_to_one")
+        builder = builders[variant.reconstruct]
+        estimates[f"{kind}|{number}"] = builder.render(references.sum(0)[None, None], SAMPLE_RATE_HZ, applied)[0, :, 0]
+    return score_clip(PROTOCOL, clip.name, references, estimates, SAMPLE_RATE_HZ)
+
+
+def tabulate(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A record for every kind of masks, variant and source, with its difference to none and the difference's ends."""
+    table: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        table.setdefault((row["system"], row["source"]), {})[row["clip"]] = row
+    summary = summarise(rows, PROTOCOL.headline, PROTOCOL.average)
+    records = []
+    for system in (name for name in summary if "|" in name):
+        kind, number = system.split("|")
+        variant = VARIANTS[int(number)]
+        for source in reversed(SOURCES):
+            mine, none = table[system, source], table[f"{kind}|{VARIANTS.index(NONE)}", source]
+            difference = paired_interval(
+                *([row["nsdr"] for row in part.values()] for part in (mine, none)),
+                [row["n_samples"] for row in mine.values()],
+                PROTOCOL.average,
+            )
+            records.append(
+                {"masks": kind, **variant.fields, "source": source}
+                | {name: f"{summary[system][source][name]:.3f}" for name in ("gnsdr", "gsir", "gsar")}
+                | {name: f"{getattr(difference, name):+.3f}" for name in ("value", "low", "high")}
+            )
+    return records
+
+
+def best(records: Sequence[dict[str, Any]], kind: str) -> Variant:
+    """The variant, other than none, with the highest GNSDR, both sources together, for some kind of masks."""
+
+    def total(variant: Variant) -> float:
+        fields = {"masks": kind, **variant.fields}
+        return sum(float(record["gnsdr"]) for record in records if fields.items() <= record.items())
+
+    return max((variant for variant in VARIANTS if variant != NONE), key=total)
+
+
+def costs(separator: Separator, builders: dict[str, Separator], clips: Sequence[Clip]) -> list[dict[str, Any]]:
+    """Seconds for each minute of audio that every part takes, on one thread."""
+    torch.set_num_threads(1)
+    spent: dict[str, float] = {}
+
+    def timed(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        start = time.perf_counter()
+        result = work(*arguments)
+        spent[what] = spent.get(what, 0.0) + time.perf_counter() - start
+        return result
+
+    minutes = 0.0
+    with torch.inference_mode():
+        for number, clip in enumerate([clips[0], *clips[:TIMED_CLIPS]]):
+            references, _, magnitude = look(clip, separator)
+            mixture = references.sum(0)[None, None]
+            masks = timed("masks of the default weights", separator.estimate_masks, magnitude)
+            for rank in RANKS:
+                timed(f"refinement, rank {rank}", NmfRefinement(rank), masks, magnitude)
+            for name, builder in builders.items():
+                timed(f"reconstruction, {name}", builder.render, mixture, SAMPLE_RATE_HZ, masks)
+            minutes += mixture.shape[-1] / SAMPLE_RATE_HZ / 60
+            if not number:  # was to warm up
+                spent, minutes = {}, 0.0
+    return [{"what": what, "seconds per minute": f"{seconds / minutes:.3f}"} for what, seconds in spent.items()]
+
+
+def described(reconstruct: str) -> dict[str, Any]:
+    """The option of conf/reconstruct."""
+    return dict(OmegaConf.load(CONFIG_DIR / "reconstruct" / f"{reconstruct}.yaml"))
+
+
+def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def test(variant: Variant, clips: Sequence[Clip], root: str, out: Path) -> None:
+    """Score the default weights on the test clips, as they are and with a variant, and report the difference."""
+    folders = []
+    for name, one in {"none": NONE, "best": variant}.items():
+        post = {"refine": one.refine, "reconstruct": described(one.reconstruct)}
+        separator = Separator.load("default", **{group: build(description) for group, description in post.items()})
+        rows = evaluate_all(separator, clips, PROTOCOL, {}, out / "unfinished", what=f"test, {name}")
+        audio = {"kind": "mir1k", "root": root, "weights": "default", "inference": separator.settings, "post": post}
+        folders.append(out / "test" / name)
+        write_results(folders[-1], rows, PROTOCOL, ESTIMATE, {"audio": audio, "part": "test"} | provenance())
+    files = [f"none={folders[0]}", f"best={folders[1]}"]
+    show_report(make_report(files, out / "test" / "report", compare=["best", "none"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="*", default=["default"])
+    parser.add_argument("--out", type=Path, default=Path("outputs/refinement"))
+    parser.add_argument("--limit", type=int, help="only the first so many clips of each part")
+    parser.add_argument("--validation-only", action="store_true", help="leave the test clips alone")
+    options = parser.parse_args()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        data = instantiate(compose("evaluate").data)
+    data.prepare_data()
+    parts = data.clips()
+    validation, tested = parts.validation[: options.limit], parts.test[: options.limit]
+    models = {name: Separator.load(name) for name in options.weights}
+    builders = {name: Separator.load("default", reconstruct=build(described(name))) for name in RECONSTRUCT}
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=110)
+
+    rows = score_all(
+        partial(score, models, builders), {clip.name: clip for clip in validation}, Journal(None, {}), what="validation"
+    )
+    records = tabulate(rows)
+    write(options.out / "validation.csv", records)
+    draw(records, options.out)  # before the test clips are touched
+    chosen = best(records, next(iter(models)))
+    console.print(f"best on {len(validation)} validation clips, other than none: {chosen}")
+    if not options.validation_only:
+        test(chosen, tested, str(data.root.resolve()), options.out)
+    write(options.out / "cost.csv", costs(Separator.load("default"), builders, validation))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

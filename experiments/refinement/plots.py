@@ -1,0 +1,81 @@
+"""The ablation's pictures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hourglass_sep.constants import SOURCES
+
+Record = dict[str, Any]
+COLOURS = {"max": "C3", "mean": "C0", "0.5": "C2"}
+
+
+def draw(records: Sequence[Record], out: Path) -> None:
+    """refinement.png and reconstruction.png: what each changes of GNSDR, with 95 % intervals, by kind of masks."""
+    plain = [record for record in records if record["reconstruct"] == "mixture_phase" and record["rank"] != "none"]
+    figure = panels(plain, refinement)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize="small")
+    figure.savefig(out / "refinement.png", dpi=100)
+    panels([record for record in records if record["rank"] == "none"], reconstruction).savefig(
+        out / "reconstruction.png", dpi=100
+    )
+
+
+def panels(records: Sequence[Record], fill: Any) -> Figure:
+    """A panel for each source and kind of masks."""
+    kinds = list(dict.fromkeys(record["masks"] for record in records))
+    figure = Figure(figsize=(1 + 2.3 * len(kinds), 5.5), layout="constrained")
+    axes = figure.subplots(2, len(kinds), sharex=True, sharey="row", squeeze=False)
+    for (row, source), (column, kind) in itertools.product(enumerate(reversed(SOURCES)), enumerate(kinds)):
+        axis = axes[row, column]
+        axis.axhline(0, color="black", linewidth=0.8)
+        fill(axis, [record for record in records if (record["masks"], record["source"]) == (kind, source)])
+        if not row:
+            axis.set_title(kind.replace(", ", ",\n"), fontsize="small")
+        if not column:
+            axis.set_ylabel(f"{source}: GNSDR - none's, dB")
+    return figure
+
+
+def refinement(axis: Axes, records: Sequence[Record]) -> None:
+    """Differences by rank, rule and refined sources."""
+    ranks = list(dict.fromkeys(record["rank"] for record in records))
+    styles = list(dict.fromkeys((str(record["combine"]), record["refined"]) for record in records))
+    for shift, style in enumerate(styles):
+        line = [record for record in records if (str(record["combine"]), record["refined"]) == style]
+        places = [ranks.index(record["rank"]) + 0.12 * (shift - (len(styles) - 1) / 2) for record in line]
+        both = " " in style[1]
+        mark(
+            axis,
+            places,
+            line,
+            color=COLOURS[style[0]],
+            marker="s" if both else "o",
+            fillstyle="none" if both else "full",
+            label=f"{style[0]}, {'both masks' if both else 'vocals'}",
+        )
+    axis.set_xticks(range(len(ranks)), [str(rank) for rank in ranks])
+    if axis.get_subplotspec().is_last_row():  # type: ignore[union-attr]
+        axis.set_xlabel("rank")
+
+
+def reconstruction(axis: Axes, records: Sequence[Record]) -> None:
+    """Differences by rule."""
+    records = [record for record in records if record["reconstruct"] != "mixture_phase"]
+    mark(axis, range(len(records)), records, color="C0", marker="o")
+    axis.set_xticks(range(len(records)), [record["reconstruct"] for record in records])
+    axis.margins(x=0.5)
+
+
+def mark(axis: Axes, places: Sequence[float], records: Sequence[Record], **style: Any) -> None:
+    """Points with their intervals."""
+    values, low, high = ([float(record[name]) for record in records] for name in ("value", "low", "high"))
+    errors = [[v - b for v, b in zip(values, low, strict=True)], [t - v for v, t in zip(values, high, strict=True)]]
+    axis.errorbar(places, values, errors, markersize=4, linewidth=1, linestyle="none", **style)
