@@ -1,10 +1,11 @@
 """When do refinement of the masks and other ways to rebuild the sources help? One command, some minutes:
 
-    python experiments/refinement/ablation.py [WEIGHTS ...] [--out FOLDER] [--limit CLIPS]
+    python experiments/refinement/ablation.py [WEIGHTS ...] [--split NAME] [--validation-only] [--out FOLDER]
 
 On the validation clips every combination of refinement and reconstruction is scored for the masks of every WEIGHTS (a
-name that ships or a checkpoint; by default the default weights) and for three kinds of spoilt ideal ratio masks. The
-first WEIGHTS choose: the best combination and none are then scored on the test clips with the default weights.
+name that ships, a checkpoint, or LABEL=CHECKPOINT; the default weights by default) and for three kinds of spoilt ideal
+ratio masks. The first WEIGHTS choose: the best combination and none are then scored on the test clips with the default
+weights.
 
 Writes validation.csv, cost.csv, refinement.png, reconstruction.png, test/{none,best}/scores.json and a report of both.
 """
@@ -230,17 +231,19 @@ def test(variant: Variant, clips: Sequence[Clip], root: str, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", default=["default"])
+    parser.add_argument("weights", nargs="*", default=["default weights=default"])
     parser.add_argument("--out", type=Path, default=Path("outputs/refinement"))
+    parser.add_argument("--split", default="standard", help="data.split (%(default)s)")
     parser.add_argument("--limit", type=int, help="only the first so many clips of each part")
     parser.add_argument("--validation-only", action="store_true", help="leave the test clips alone")
     options = parser.parse_args()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        data = instantiate(compose("evaluate").data)
+        data = instantiate(compose("evaluate", overrides=[f"data.split={options.split}"]).data)
     data.prepare_data()
     parts = data.clips()
     validation, tested = parts.validation[: options.limit], parts.test[: options.limit]
-    models = {name: Separator.load(name) for name in options.weights}
+    words = [(word.partition("=")[0], word.rpartition("=")[2]) for word in options.weights]
+    models = {f"masks of {label}": Separator.load(name) for label, name in words}
     builders = {name: Separator.load("default", reconstruct=build(described(name))) for name in RECONSTRUCT}
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=110)

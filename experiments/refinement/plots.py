@@ -17,11 +17,14 @@ COLOURS = {"max": "C3", "mean": "C0", "0.5": "C2"}
 
 
 def draw(records: Sequence[Record], out: Path) -> None:
-    """refinement.png and reconstruction.png: what each changes of GNSDR, with 95 % intervals, by kind of masks."""
-    plain = [record for record in records if record["reconstruct"] == "mixture_phase" and record["rank"] != "none"]
+    """refinement.png and reconstruction.png: what each changes of GNSDR, with 95 % intervals, by kind of masks.
+
+    Refinement of the voice's mask alone: that of both is so much worse that nothing else could be seen.
+    """
+    plain = [record for record in records if (record["reconstruct"], record["refined"]) == ("mixture_phase", "vocals")]
     figure = panels(plain, refinement)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, title="combine")
     figure.savefig(out / "refinement.png", dpi=100)
     panels([record for record in records if record["rank"] == "none"], reconstruction).savefig(
         out / "reconstruction.png", dpi=100
@@ -32,7 +35,8 @@ def panels(records: Sequence[Record], fill: Any) -> Figure:
     """A panel for each source and kind of masks."""
     kinds = list(dict.fromkeys(record["masks"] for record in records))
     figure = Figure(figsize=(1 + 2.3 * len(kinds), 5.5), layout="constrained")
-    axes = figure.subplots(2, len(kinds), sharex=True, sharey="row", squeeze=False)
+    figure.suptitle("GNSDR minus that without", fontsize="medium")
+    axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
     for (row, source), (column, kind) in itertools.product(enumerate(reversed(SOURCES)), enumerate(kinds)):
         axis = axes[row, column]
         axis.axhline(0, color="black", linewidth=0.8)
@@ -40,27 +44,17 @@ def panels(records: Sequence[Record], fill: Any) -> Figure:
         if not row:
             axis.set_title(kind.replace(", ", ",\n"), fontsize="small")
         if not column:
-            axis.set_ylabel(f"{source}: GNSDR - none's, dB")
+            axis.set_ylabel(f"{source}, dB")
     return figure
 
 
 def refinement(axis: Axes, records: Sequence[Record]) -> None:
-    """Differences by rank, rule and refined sources."""
+    """Differences by rank and rule."""
     ranks = list(dict.fromkeys(record["rank"] for record in records))
-    styles = list(dict.fromkeys((str(record["combine"]), record["refined"]) for record in records))
-    for shift, style in enumerate(styles):
-        line = [record for record in records if (str(record["combine"]), record["refined"]) == style]
-        places = [ranks.index(record["rank"]) + 0.12 * (shift - (len(styles) - 1) / 2) for record in line]
-        both = " " in style[1]
-        mark(
-            axis,
-            places,
-            line,
-            color=COLOURS[style[0]],
-            marker="s" if both else "o",
-            fillstyle="none" if both else "full",
-            label=f"{style[0]}, {'both masks' if both else 'vocals'}",
-        )
+    for shift, (combine, colour) in enumerate(COLOURS.items()):
+        line = [record for record in records if str(record["combine"]) == combine]
+        places = [ranks.index(record["rank"]) + 0.2 * (shift - 1) for record in line]
+        mark(axis, places, line, color=colour, marker="o", label=combine)
     axis.set_xticks(range(len(ranks)), [str(rank) for rank in ranks])
     if axis.get_subplotspec().is_last_row():  # type: ignore[union-attr]
         axis.set_xlabel("rank")
