@@ -122,16 +122,21 @@ def test_a_multirun_gives_each_job_its_own_wandb_run_in_one_group(tiny_mir1k: Pa
 
 
 @pytest.mark.slow
-def test_evaluate_sweeps_over_refinements_and_reconstructions(tiny_mir1k: Path, tmp_path: Path) -> None:
-    succeed("hourglass_sep.train", *TINY, "hydra.run.dir=run", f"data.root={tiny_mir1k}", "logger=none", cwd=tmp_path)
+def test_evaluate_sweeps_over_refinements_and_the_test_of_a_training_run_refines_alike(
+    tiny_mir1k: Path, tmp_path: Path
+) -> None:
+    options = (f"data.root={tiny_mir1k}", "logger=none", "test=true", "refine=nmf", "reconstruct=misi")
+    succeed("hourglass_sep.train", *TINY, "hydra.run.dir=run", *options, cwd=tmp_path)
     sweep = ("refine=none,nmf", "reconstruct=mixture_phase,misi", "hydra.sweep.dir=sweep", "baselines=none")
-    arguments = ("ckpt_path=run/checkpoints/last.ckpt", f"data.root={tiny_mir1k}", "limit=1")
+    arguments = ("ckpt_path=run/checkpoints/best.ckpt", f"data.root={tiny_mir1k}")
     succeed("hourglass_sep.evaluate", "-m", *arguments, *sweep, cwd=tmp_path)
     contents = [json.loads((tmp_path / "sweep" / str(job) / "scores.json").read_text()) for job in range(4)]
     refinements = [content["audio"]["post"]["refine"]["_target_"].rsplit(".")[-1] for content in contents]
     assert refinements == ["NoRefinement"] * 2 + ["NmfRefinement"] * 2
     scores = [content["summary"]["model"]["vocals"]["gnsdr"] for content in contents]
     assert len(set(scores)) == 4
+    tested = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert tested["summary"]["model"]["vocals"]["gnsdr"] == pytest.approx(scores[3], abs=1e-6)
 
 
 @pytest.mark.slow

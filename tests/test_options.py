@@ -45,7 +45,7 @@ def test_settings_are_changed_as_hydra_changes_them() -> None:
             "ranks=3 is no setting of refine=nmf: choose from refine.rank,",
         ),
         ({"refine": "nmf"}, ["refine.rank"], "refine.rank is no setting"),
-        ({"refine": "none"}, ["refine.rank=3"], "the chosen options have no settings"),
+        ({"refine": "none"}, ["refine.rank=3"], "choose options that have settings"),
         ({"refine": "nmf"}, ["refine._target_=os.system"], "is no setting"),
         ({"refine": "nmf"}, ["refine.rank=0"], "refine.rank=0 is not allowed"),
         ({"refine": "nmf"}, ["refine.rank=[3"], "cannot be read"),

@@ -53,3 +53,19 @@ def test_a_missing_song_is_found_before_any_is_separated(song: Path, tmp_path: P
     with pytest.raises(AudioError, match=r"missing\.wav does not exist"):
         separate.run([str(song), str(tmp_path / "missing.wav"), "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_are_refined_and_sounds_rebuilt_as_the_command_line_says(song: Path, tmp_path: Path) -> None:
+    stems = {}
+    for name, options in {
+        "plain": [],
+        "refined": ["--refine", "nmf", "--set", "refine.rank=5"],
+        "filtered": ["--reconstruct", "wiener", "--set", "reconstruct.iterations=2"],
+    }.items():
+        paths = separate.run([str(song), "-o", str(tmp_path / name), *options])
+        stems[name] = [soundfile.read(path)[0] for path in paths]
+        np.testing.assert_allclose(sum(stems[name]), soundfile.read(song)[0], atol=1e-4)
+    for name in ("refined", "filtered"):
+        assert np.abs(stems[name][0] - stems["plain"][0]).max() > 1e-3
+    with pytest.raises(UserError, match="rank=0 is not allowed"):
+        separate.run([str(song), "--refine", "nmf", "--set", "refine.rank=0"])
