@@ -7,7 +7,8 @@ name that ships, a checkpoint, or LABEL=CHECKPOINT; the default weights by defau
 ratio masks. The first WEIGHTS choose: the best combination and none are then scored on the test clips with the default
 weights.
 
-Writes validation.csv, cost.csv, refinement.png, reconstruction.png, test/{none,best}/scores.json and a report of both.
+Writes validation.csv, cost.csv, refinement.png, reconstruction.png, clip.png, test/{none,best}/scores.json and a report
+of both.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate_all
+from hourglass_sep.figures import picture
 from hourglass_sep.jobs import Journal, score_all
 from hourglass_sep.masking import ideal_ratio_mask, share
 from hourglass_sep.options import build, names
@@ -254,6 +256,9 @@ def main() -> None:
     records = tabulate(rows)
     write(options.out / "validation.csv", records)
     draw(records, options.out)  # before the test clips are touched
+    first = validation[0].load()
+    refining = Separator.load("default", refine=NmfRefinement())
+    picture(refining, first.sum(0), SAMPLE_RATE_HZ, first).savefig(options.out / "clip.png", dpi=80)
     chosen = best(records, next(iter(models)))
     console.print(f"best on {len(validation)} validation clips, other than none: {chosen}")
     if not options.validation_only:
