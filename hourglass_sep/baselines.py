@@ -18,6 +18,7 @@ from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
 from hourglass_sep.metrics import median
+from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -61,11 +62,11 @@ class OracleMask:
         self.mask = mask
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
-        """See `System`. The masks are those of the channels' mean, as the network's are."""
+        """See `System`. The masks are those of the channels' mean, as the network's are; the phase is the mixture's."""
         stft = separator.spectrogram
         spectra = stft(resample(references.mean(1), sample_rate_hz, stft.sample_rate_hz).to(separator.device))
         masks = self.mask(spectra[..., : stft.n_freq, :])
-        return separator.render(mixture[None], sample_rate_hz, masks[None])[0]
+        return separator.render(mixture[None], sample_rate_hz, masks[None], MixturePhase())[0]
 
 
 class RepetSim:

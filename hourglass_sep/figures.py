@@ -41,7 +41,7 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
     spectrograms = {title: level_db(sound) for title, sound in sounds.items()}
 
     magnitude = separator.mono_magnitude(stft(low(mixture)[None, None]).to(separator.device))
-    stack_masks = separator.stack_masks(magnitude)[:, 0].clamp(0, 1).cpu()  # (K, S, F, T)
+    stack_masks = separator.stack_masks(magnitude)[:, 0].clamp_min(0).cpu()  # (K, S, F, T)
     masks = {
         f"mask of {name}, stack {k + 1}": stack[s]
         for k, stack in enumerate(stack_masks)

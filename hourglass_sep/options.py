@@ -41,7 +41,7 @@ def load_options(chosen: Mapping[str, str], changes: Sequence[str] = ()) -> dict
         group, _, setting = key.partition(".")
         known = [f"{group}.{name}" for group in found for name in found[group] if name != "_target_"]
         if not equals or key not in known:
-            choices = f"choose from {', '.join(known)}" if known else "choose options that have settings"
+            choices = f"choose from {', '.join(known)}" if known else f"choose another {' or '.join(GROUPS)} first"
             raise SettingError(f"{change} is no setting of {_written(chosen)}: {choices}")
         try:
             value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([change]), resolve=True)

@@ -53,6 +53,8 @@ class Wiener(MixturePhase):
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
         """See `MixturePhase`."""
         estimates = apply_masks(masks, spectrum)  # (B, S, C, F, T)
+        if not estimates.isfinite().all():  # of a diverged network, which must not look like a poor one
+            return super().__call__(masks, spectrum, spectrogram, n_samples)
         for _ in range(self.iterations):
             estimates = _wiener_step(estimates, spectrum)
         return spectrogram.inverse(estimates, n_samples)

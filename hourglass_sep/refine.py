@@ -25,6 +25,8 @@ RULES = ("max", "mean")
 Combine = str | float
 """How a mask and its clusters' means are combined: ``max``, ``mean``, or the mean's weight in a mix of both, 0 to 1."""
 
+_SEEDS = 2**63
+
 log = logging.getLogger(__name__)
 
 
@@ -58,8 +60,8 @@ def clusters(labels: Tensor) -> Tensor:
     """Number the 4-connected regions of equal label: (F, T) integers to int64 (F, T) from 1 on, on the CPU."""
     import cc3d
 
-    foreground = labels - labels.min() + 1  # 0 is background to cc3d
-    numbers = cc3d.connected_components(foreground.to(torch.int32).cpu().numpy(), connectivity=4)
+    labels = labels.long().cpu()
+    numbers = cc3d.connected_components((labels - labels.min() + 1).numpy(), connectivity=4)  # 0 would be background
     return torch.from_numpy(numbers.astype("int64"))
 
 
@@ -79,7 +81,8 @@ def refine_mask(mask: Tensor, labels: Tensor, combine: Combine = "max") -> Tenso
         ValueError: another shape, or a rule that does not exist.
     """
     _check_combine(combine)
-    if labels.dim() != 2 or labels.is_floating_point() or mask.shape[-2:] != labels.shape:
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    if labels.dim() != 2 or not whole or mask.shape[-2:] != labels.shape or not mask.numel():
         raise ValueError(
             f"mask has shape {tuple(mask.shape)} and labels {tuple(labels.shape)} of {labels.dtype}: "
             "expected (..., F, T) and (F, T) of whole numbers"
@@ -155,9 +158,11 @@ class NmfRefinement(NoRefinement):
             check_whole(f"refine.{name}", value, least=0)
         if not _is_number(beta) or not 0 <= beta <= 2:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
-        sources = (sources,) if isinstance(sources, str) else tuple(sources)
-        for source in sources:
+        sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
+        for source in sources or ("",):
             check_choice("refine.sources", source, SOURCES)
+        if seed >= _SEEDS:
+            raise SettingError(f"refine.seed={seed} is not allowed: less than {_SEEDS}")
         if overlap_frames > window_frames // 2:
             raise SettingError(
                 f"refine.overlap_frames={overlap_frames} is not allowed: at most half of "
@@ -208,23 +213,36 @@ class NmfRefinement(NoRefinement):
         learned = magnitude if whole else magnitude[:, self._sample(n_frames)]
         rank = min(self.rank, n_freq, self.window_frames, learned.shape[1])
         if rank < self.rank:
-            self._say(f"refine.rank={self.rank} is more than there are frames or bins, and was lowered to that number")
-        w = h = None
-        if learned.max() >= FLOOR:
-            w, h = nmf.factorise(learned, rank, self.max_iter, self.beta)
+            self._say(f"refine.rank={self.rank} is more than there are frames or bins: lowered to their number, {rank}")
+        factors = self._factorise(learned, rank)
         for frames in _windows(n_frames, self.window_frames, self.overlap_frames):
-            window = magnitude[:, frames]
-            if w is None or window.max() < FLOOR:
-                self._say("silence was left unrefined")
-                yield frames, None
-                continue
-            if not whole:
-                h = nmf.activations(window, w, self.max_iter, self.beta)
-            if h is None or not (torch.isfinite(w).all() and torch.isfinite(h).all()):
-                self._say("the factorisation diverged, masks were left unrefined: set refine.beta nearer to 2")
-                yield frames, None
-                continue
-            yield frames, label_map(w, h)
+            labels = None
+            if factors is not None:
+                labels = label_map(*factors) if whole else self._labels_of(magnitude[:, frames], factors[0])
+            yield frames, labels
+
+    def _factorise(self, magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor] | None:
+        """W and H; None, and a line in the log, where there is nothing to factorise or nothing came of it."""
+        if magnitude.max() < FLOOR:
+            self._say("silence was left unrefined")
+            return None
+        w, h = nmf.factorise(magnitude, rank, self.max_iter, self.beta)
+        return (w, h) if self._went_well(w, h) else None
+
+    def _labels_of(self, window: Tensor, w: Tensor) -> Tensor | None:
+        """The label map of a window by templates that are known; None as for `_factorise`."""
+        if window.max() < FLOOR:
+            self._say("silence was left unrefined")
+            return None
+        h = nmf.activations(window, w, self.max_iter, self.beta)
+        return label_map(w, h) if self._went_well(w, h) else None
+
+    def _went_well(self, w: Tensor, h: Tensor) -> bool:
+        """Whether factors mean anything; a line in the log if not."""
+        well = bool(w.isfinite().all() and h.isfinite().all() and h.any())
+        if not well:
+            self._say("the factorisation diverged, masks were left unrefined: set refine.beta nearer to 2")
+        return well
 
     def _sample(self, n_frames: int) -> Tensor:
         """Frames from all over a song, one out of each of ``sample_frames`` equal stretches."""
@@ -233,9 +251,10 @@ class NmfRefinement(NoRefinement):
         return ((torch.arange(n_drawn) + chance) * (n_frames / n_drawn)).long().clamp_max(n_frames - 1)
 
     def _say(self, message: str) -> None:
-        """Log a warning, once."""
-        if message not in self._said:
-            self._said.add(message)
+        """Log a warning, once of each kind."""
+        kind = message.partition(":")[0]
+        if kind not in self._said:
+            self._said.add(kind)
             log.warning("mask refinement: %s", message)
 
 

@@ -170,7 +170,7 @@ class Separator(nn.Module):
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
         spectrum = self.spectrogram(low.to(self.device))
         masks = self.estimate_masks(self.mono_magnitude(spectrum))
-        return self._render(waveform, low, spectrum, sample_rate_hz, masks)
+        return self._render(waveform, low, spectrum, sample_rate_hz, masks, self.reconstruct)
 
     def mono_magnitude(self, spectrum: Tensor) -> Tensor:
         """What the network looks at: (B, C, F, T) complex to the magnitude (B, 1, F, T).
@@ -213,23 +213,35 @@ class Separator(nn.Module):
         masks = masks.permute(0, 1, 3, 4, 2, 5).flatten(-2)  # (K, B, S, F, n_windows * hop)
         return masks[..., :n_frames]
 
-    def render(self, waveform: Tensor, sample_rate_hz: int, masks: Tensor) -> Tensor:
+    def render(
+        self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: MixturePhase | None = None
+    ) -> Tensor:
         """Apply masks to a mixture, rebuild the sources, and give the high band its share.
 
         Args:
             waveform: the mixture (B, C, N).
             sample_rate_hz: its sample rate.
             masks: (B, S, F, T), estimated or oracle, as they are to be applied.
+            reconstruct: another rule than the separator's.
 
         Returns:
             (B, S, C, N) on the waveform's device.
         """
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
-        return self._render(waveform, low, self.spectrogram(low.to(masks.device)), sample_rate_hz, masks)
+        spectrum = self.spectrogram(low.to(masks.device))
+        return self._render(waveform, low, spectrum, sample_rate_hz, masks, reconstruct or self.reconstruct)
 
-    def _render(self, waveform: Tensor, low: Tensor, spectrum: Tensor, sample_rate_hz: int, masks: Tensor) -> Tensor:
+    def _render(
+        self,
+        waveform: Tensor,
+        low: Tensor,
+        spectrum: Tensor,
+        sample_rate_hz: int,
+        masks: Tensor,
+        reconstruct: MixturePhase,
+    ) -> Tensor:
         rate = self.spectrogram.sample_rate_hz
-        stems = self.reconstruct(self.spectrogram.extend(masks), spectrum, self.spectrogram, low.shape[-1])
+        stems = reconstruct(self.spectrogram.extend(masks), spectrum, self.spectrogram, low.shape[-1])
         if sample_rate_hz == rate:
             return stems.to(waveform.device)
         n_samples = waveform.shape[-1]

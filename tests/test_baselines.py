@@ -8,11 +8,14 @@ from test_configs import composed
 from hourglass_sep.baselines import Model, OracleMask, RepetSim, repeating_part
 from hourglass_sep.constants import MIXTURE, SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.errors import UserError
-from hourglass_sep.evaluate import evaluate, evaluate_all
+from hourglass_sep.evaluate import _fingerprint, evaluate, evaluate_all
 from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.protocols import load_protocol
+from hourglass_sep.reconstruct import Misi
+from hourglass_sep.refine import NmfRefinement
 from hourglass_sep.scoring import summarise
 from hourglass_sep.separator import Separator
 
@@ -122,6 +125,11 @@ def test_rows_of_other_settings_are_not_taken_over(
         scored.clear()
         evaluate_all(tiny_separator, clips, *other, tmp_path, workers=1)
         assert len(scored) == 2
+    network, stft = tiny_separator.network, tiny_separator.spectrogram
+    for post in ({"refine": NmfRefinement()}, {"reconstruct": Misi()}):
+        scored.clear()
+        evaluate_all(Separator(network, stft, **post), clips, *settings[0], tmp_path, workers=1)
+        assert len(scored) == 2
     scored.clear()
     evaluate_all(tiny_separator, clips, *settings[0], tmp_path, workers=1)
     assert scored == [clips[1].name]
@@ -138,6 +146,24 @@ def test_every_protocol_ranks_a_real_clips_oracle_above_the_mixture(
     scores = {(row["system"], row["source"]): row[metric] for row in rows}
     for source in SOURCES:
         assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 5
+
+
+def test_what_a_refinement_has_said_is_no_setting(tiny_separator: Separator) -> None:
+    tiny_separator.refine = refinement = NmfRefinement(rank=5)
+    before = _fingerprint(tiny_separator)
+    refinement(torch.ones(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))
+    assert refinement._said
+    assert _fingerprint(tiny_separator) == before
+
+
+def test_oracles_are_bounds_of_masks_whatever_the_model_does_with_its_own(tiny_separator: Separator) -> None:
+    references = synthesize_song(1, 2.0, SAMPLE_RATE_HZ)[:, None]
+    other = Separator(tiny_separator.network, tiny_separator.spectrogram, reconstruct=Misi())
+    one, two = (
+        OracleMask(ideal_ratio_mask)(references.sum(0), references, SAMPLE_RATE_HZ, separator)
+        for separator in (tiny_separator, other)
+    )
+    torch.testing.assert_close(one, two)
 
 
 def test_bad_settings_are_named() -> None:

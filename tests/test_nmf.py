@@ -100,6 +100,8 @@ def test_it_works_where_gradients_and_inference_mode_are_on_or_off() -> None:
     expected = nmf.factorise(magnitude, 5)
     with torch.inference_mode():
         inside = nmf.factorise(2 * magnitude / 2, 5)
+        h = nmf.activations(2 * magnitude / 2, 1 * expected[0])
+    assert torch.equal(h, nmf.activations(magnitude, expected[0]))
     with torch.no_grad():
         without = nmf.factorise(magnitude, 5)
     for result in (inside, without):
@@ -118,9 +120,43 @@ def test_odd_magnitudes_have_finite_factors(shape: tuple[int, int], kind: str) -
     elif kind == "random":
         magnitude = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     for beta in (2.0,) if kind == "one cell" else (0.0, 1.0, 2.0):
-        w, h = nmf.factorise(magnitude, rank, 10, beta)
+        w, h = nmf.factorise(magnitude, rank, 30, beta)
         assert torch.isfinite(w).all()
         assert torch.isfinite(h).all()
         assert (w.shape, h.shape) == ((shape[0], rank), (rank, shape[1]))
         if beta == 2:
             assert error(magnitude, w, h) < (0.15 if kind == "random" else 0.02)
+
+
+@pytest.mark.parametrize("rank", [20, 60, 120, 157])
+def test_noise_is_approximated_too(rank: int) -> None:
+    """ADMM that carries its scaled multipliers from round to round ends with factors of zeros here."""
+    noise = STFT.magnitude(STFT(0.1 * torch.randn(40000, generator=torch.Generator().manual_seed(0))))
+    w, h = librosa.decompose.decompose(noise.numpy(), n_components=rank, max_iter=60)
+    theirs = error(noise, torch.from_numpy(w), torch.from_numpy(h))
+    assert error(noise, *nmf.factorise(noise, rank)) < theirs + 0.06
+
+
+@pytest.mark.parametrize("max_iter", [0, 1, 10, 25])
+def test_torchnmf_does_as_many_iterations_as_it_is_told(max_iter: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    monkeypatch.setattr(NMF, "fit", lambda *_, max_iter, **__: done.append(max_iter))
+    nmf.factorise(mixture(seconds=1.0), 5, max_iter)
+    assert sum(done) == max_iter
+
+
+def test_the_sign_of_singular_vectors_does_not_matter() -> None:
+    left, right = torch.randn(9, 4), torch.randn(7, 4)
+    signs = torch.tensor([1.0, -1.0, -1.0, 1.0])
+    for one, other in zip(nmf._nndsvda(left, right, 0.1), nmf._nndsvda(signs * left, signs * right, 0.1), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_what_cannot_be_factorised_is_said() -> None:
+    for rank in (0, 5, -1):
+        with pytest.raises(ValueError, match=f"rank={rank} is not allowed"):
+            nmf.factorise(torch.ones(4, 9), rank)
+    with pytest.raises(ValueError, match="highest magnitude is 0"):
+        nmf.factorise(torch.zeros(4, 9), 1)
+    with pytest.raises(ValueError, match="highest magnitude is 0"):
+        nmf.activations(torch.zeros(4, 9), torch.ones(4, 1))

@@ -45,11 +45,12 @@ def test_settings_are_changed_as_hydra_changes_them() -> None:
             "ranks=3 is no setting of refine=nmf: choose from refine.rank,",
         ),
         ({"refine": "nmf"}, ["refine.rank"], "refine.rank is no setting"),
-        ({"refine": "none"}, ["refine.rank=3"], "choose options that have settings"),
+        ({"refine": "none"}, ["refine.rank=3"], "choose another refine or reconstruct first"),
         ({"refine": "nmf"}, ["refine._target_=os.system"], "is no setting"),
         ({"refine": "nmf"}, ["refine.rank=0"], "refine.rank=0 is not allowed"),
         ({"refine": "nmf"}, ["refine.rank=[3"], "cannot be read"),
         ({"refine": "nmf"}, ["refine.rank=${oc.env:HOME}"], "refine.rank="),
+        ({"refine": "nmf"}, ["refine.rank=${nothing}"], "cannot be read"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(chosen: dict[str, str], change: list[str], words: str) -> None:
@@ -57,10 +58,14 @@ def test_a_setting_that_cannot_be_is_named(chosen: dict[str, str], change: list[
         options.load_options(chosen, change)
 
 
-@pytest.mark.parametrize("target", ["os.system", "hourglass_sep.train.run", "hourglass_sep.refine.Nothing", None])
-def test_nothing_but_this_packages_classes_is_built(target: str | None) -> None:
-    with pytest.raises(SettingError, match=str(target)):
-        options.build({"_target_": target, "command": "true"})
+@pytest.mark.parametrize(
+    "target", ["os.system", "hourglass_sep.data.augment.NoAugmentation", "hourglass_sep.refine.Nothing"]
+)
+def test_nothing_but_the_two_groups_classes_is_built(target: str) -> None:
+    with pytest.raises(SettingError, match=target):
+        options.build({"_target_": target})
+    with pytest.raises(SettingError, match="None"):
+        options.build({})
     assert type(options.build({"_target_": "hourglass_sep.reconstruct.MixturePhase"})) is MixturePhase
 
 

@@ -49,6 +49,14 @@ def test_silence_in_is_silence_out_and_masks_may_be_zero(rule: MixturePhase) -> 
     assert torch.isfinite(rule(masks, spectrum, STFT, 80000)).all()
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}")
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_masks_that_are_not_finite_stay_so(rule: MixturePhase, value: float) -> None:
+    _, spectrum, masks = scene(1)
+    masks[0, 0, 5, 5] = value
+    assert not rule(masks, spectrum, STFT, 80000).isfinite().all()
+
+
 def test_the_filter_of_a_mono_song_divides_squared_masks_by_their_sum() -> None:
     _, spectrum, masks = scene(1)
     squared = masks.square() / masks.square().sum(1, keepdim=True)

@@ -1,6 +1,6 @@
 import logging
 import math
-from itertools import count, pairwise
+from itertools import count, pairwise, product
 from typing import Any
 
 import literal_refinement as literal
@@ -55,6 +55,20 @@ def test_the_lowest_of_equal_components_wins() -> None:
     assert label_map(w, h).tolist() == [[0]]
     assert label_map(w[:, 1:], torch.tensor([[2.0], [2.0], [1.0]])).tolist() == [[0]]
     assert label_map(torch.zeros(2, 3), torch.zeros(3, 2)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_products_are_float32() -> None:
+    """Two components that only float64 could tell apart are equal."""
+    w, h = torch.tensor([[1.0, 1.0 + 1e-9]], dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+    assert label_map(w, h).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int64, torch.bool])
+def test_labels_may_be_any_whole_numbers(kind: torch.dtype) -> None:
+    ends = (0, 1) if kind == torch.bool else (torch.iinfo(kind).min // 2, torch.iinfo(kind).max // 2)
+    labels = torch.tensor([[ends[0], ends[1], ends[0], ends[0]]]).to(kind)
+    assert clusters(labels).tolist() == [[1, 2, 3, 3]]
+    assert clusters(torch.tensor([[-1, -1, 3, 2**32, 0, -1]])).tolist() == [[1, 1, 2, 3, 4, 5]]
 
 
 def test_two_blobs_of_one_component_are_two_clusters() -> None:
@@ -163,6 +177,18 @@ def test_the_same_song_is_refined_the_same_to_the_bit_whatever_the_random_state(
     assert torch.equal(*results)
 
 
+def test_another_number_of_threads_changes_next_to_nothing() -> None:
+    stft = Spectrogram()
+    one = stft.magnitude(stft(resample(synthesize_song(3, 6.0, 16000).sum(0), 16000, 8000)))
+    maps = []
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        maps += [labels for _, labels in NmfRefinement().label_maps(one)]
+    assert maps[0] is not None
+    assert maps[1] is not None
+    assert float((maps[0] == maps[1]).float().mean()) > 0.99
+
+
 def test_the_seed_draws_the_frames_that_templates_are_learned_from() -> None:
     draws = [NmfRefinement(sample_frames=100, seed=seed)._sample(5000) for seed in (0, 0, 1)]
     assert torch.equal(draws[0], draws[1])
@@ -198,10 +224,11 @@ def test_a_long_song_never_has_more_than_a_window_or_the_sample_at_hand(monkeypa
 
         def spy(one: Tensor, *rest: Any, real: Any = real, frames: list[int] = frames) -> Any:
             frames.append(one.shape[1])
+            assert rest[-2:] == (3, 1.5)  # max_iter and beta
             return real(one, *rest)
 
         monkeypatch.setattr(nmf, name, spy)
-    refinement = NmfRefinement(rank=5, window_frames=100, overlap_frames=20, sample_frames=150)
+    refinement = NmfRefinement(5, 3, 1.5, window_frames=100, overlap_frames=20, sample_frames=150)
     for n_frames, windows in ((100, 0), (1000, 13), (2000, 25)):
         seen["factorise"].clear()
         seen["activations"].clear()
@@ -260,9 +287,11 @@ def test_a_rank_above_frames_or_bins_is_lowered_and_said_once(
 
 def test_silence_is_left_unrefined_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     refinement = NmfRefinement(rank=5, window_frames=100, overlap_frames=20)
-    for n_frames in (50, 300):
-        masks = random_masks(torch.zeros(64, n_frames))
-        torch.testing.assert_close(refined(refinement, masks, torch.zeros(64, n_frames)), masks)
+    for n_frames, loudest in product((50, 300), (0.0, 0.9e-4)):  # not only digital silence
+        hush = magnitude(64, n_frames)
+        hush *= loudest / hush.max()
+        masks = random_masks(hush)
+        torch.testing.assert_close(refined(refinement, masks, hush), masks)
     half = magnitude(64, 300)
     half[:, 150:] = 0
     masks = random_masks(half)
@@ -272,13 +301,13 @@ def test_silence_is_left_unrefined_and_said_once(caplog: pytest.LogCaptureFixtur
     assert ["silence" in record.message for record in caplog.records] == [True]
 
 
-def test_factors_that_are_not_finite_leave_the_mask_unrefined_and_it_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("n_frames", [50, 300])
+@pytest.mark.parametrize(("w", "h"), [(math.nan, 1.0), (1.0, math.inf), (1.0, 0.0)])
+def test_factors_that_mean_nothing_leave_the_mask_unrefined_and_it_is_said_once(
+    w: float, h: float, n_frames: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(
-        nmf, "factorise", lambda one, rank, *_: (torch.full((64, rank), math.nan), torch.ones(rank, 50))
-    )
-    refinement, one = NmfRefinement(rank=5), magnitude(64, 50)
+    monkeypatch.setattr(nmf, "factorise", lambda *_: (torch.full((64, 5), w), torch.full((5, n_frames), h)))
+    refinement, one = NmfRefinement(rank=5, window_frames=100, overlap_frames=10), magnitude(64, n_frames)
     for _ in range(2):
         masks = random_masks(one)
         torch.testing.assert_close(refined(refinement, masks, one), masks)
@@ -324,6 +353,10 @@ def test_the_picture_shows_the_label_map_and_the_mask_before_and_after() -> None
         ({"rank": 2.5}, "refine.rank=2.5"),
         ({"max_iter": -1}, "refine.max_iter=-1"),
         ({"beta": -1.0}, "refine.beta=-1.0"),
+        ({"beta": 2.5}, "refine.beta=2.5"),
+        ({"sources": []}, "refine.sources=''"),
+        ({"sources": None}, "refine.sources=''"),
+        ({"seed": 2**64}, "refine.seed=18446744073709551616"),
         ({"beta": "kl"}, "refine.beta='kl'"),
         ({"beta": math.nan}, "refine.beta=nan"),
         ({"sources": ["voice"]}, "refine.sources='voice'"),
@@ -365,8 +398,10 @@ def test_factors_and_labels_that_do_not_fit_are_refused() -> None:
     for w, h in (((4, 3), (2, 5)), ((4, 0), (0, 5)), ((4,), (4, 5))):
         with pytest.raises(ValueError, match="expected"):
             label_map(torch.ones(w), torch.ones(h))
-    for labels in (torch.zeros(4, 6, dtype=torch.int64), torch.zeros(4, 5)):
+    for labels in (torch.zeros(4, 6, dtype=torch.int64), torch.zeros(4, 5), torch.zeros(4, 5, dtype=torch.complex64)):
         with pytest.raises(ValueError, match=r"\(4, 5\)"):
             refine_mask(torch.ones(4, 5), labels)
+    with pytest.raises(ValueError, match=r"\(4, 0\)"):
+        refine_mask(torch.ones(4, 0), torch.zeros(4, 0, dtype=torch.int64))
     with pytest.raises(SettingError, match="combine='median'"):
         refine_mask(torch.ones(4, 5), torch.zeros(4, 5, dtype=torch.int64), "median")

@@ -285,8 +285,8 @@ def test_the_worst_clips_of_mir1k_are_separated_again(tiny_mir1k: Path, tmp_path
     clips = {clip.name: clip for clip in find_clips(tiny_mir1k)}
     content = rows(noisy(9, 1, list(clips))) + rows(dict.fromkeys(clips, 50.0), source="accompaniment")
     facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {"masks": "raw"}}
-    facts["post"] = {"reconstruct": {"_target_": "hourglass_sep.reconstruct.Misi", "iterations": 1}}
-    part = make_report([write(tmp_path / "run", content, audio=facts)], out, worst=2).parts[0]
+    post = {"reconstruct": {"_target_": "hourglass_sep.reconstruct.Misi", "iterations": 1}}
+    part = make_report([write(tmp_path / "run", content, audio=facts | {"post": post})], out, worst=2).parts[0]
     assert [example.title for example in part.examples] == [
         f"{row['rank']}. {row['clip']}, vocals: NSDR {row['NSDR']:.2f} dB" for row in part.worst
     ]
@@ -301,6 +301,8 @@ def test_the_worst_clips_of_mir1k_are_separated_again(tiny_mir1k: Path, tmp_path
     expected = 20 * (spectra / spectra[2].max()).log10().numpy()
     np.testing.assert_allclose(levels_db["mixture"], expected[2], atol=0.1)
     np.testing.assert_allclose(levels_db["reference"], expected[1], atol=0.1)
+    plain = make_report([write(tmp_path / "plain", content, audio=facts)], out, worst=2).parts[0].examples[0].levels_db
+    assert np.abs(levels_db["estimate"] - plain["estimate"]).max() > 1
     assert np.abs(levels_db["estimate"] - expected[1]).mean() > 1
     assert np.abs(levels_db["estimate"] - expected[2]).mean() > 1
 
