@@ -19,7 +19,7 @@ _ROUNDS = 25
 _STEPS = 2
 _PENALTY = 0.2
 """ADMM: rounds over both factors, steps on each, penalty relative to the scaled Gram matrix's diagonal. On clips of
-MIR-1K's training singers errors are flat around these; half the rounds would cost a tenth of the accuracy."""
+MIR-1K's training singers errors are flat around these; 20 rounds instead of 30 cost 4 % of the accuracy."""
 
 _DEAD = 1e-4
 """Components with less than this share of the mean energy are scaled as if they had it."""
@@ -30,14 +30,14 @@ _LIFT = 1e-3
 _CHUNK = 10
 _TINY = 1e-20
 """Every so many iterations torchnmf's factors are cleared of values below this: on their way to zero they would become
-denormal numbers, with which a CPU computes a hundred times more slowly."""
+denormal numbers, with which a CPU computes some thirty times more slowly."""
 
 
 def factorise(magnitude: Tensor, rank: int, max_iter: int = 5, beta: float = 2.0) -> tuple[Tensor, Tensor]:
     """Templates and their activations.
 
     Nothing is left to chance: the same magnitude gives the same factors, to the bit on one machine with as many
-    threads, and the same labels but for a few cells in ten thousand on others.
+    threads, and the same labels but for a few cells in a thousand on others.
 
     Args:
         magnitude: (F, T), not silent.
