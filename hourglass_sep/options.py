@@ -40,9 +40,11 @@ def load_options(chosen: Mapping[str, str], changes: Sequence[str] = ()) -> dict
         key, equals, _ = change.partition("=")
         group, _, setting = key.partition(".")
         known = [f"{group}.{name}" for group in found for name in found[group] if name != "_target_"]
-        if not equals or key not in known:
-            choices = f"choose from {', '.join(known)}" if known else f"choose another {' or '.join(GROUPS)} first"
+        if key not in known:
+            choices = f"choose from {', '.join(known)}" if known else "choose others first, refine=nmf for one"
             raise SettingError(f"{change} is no setting of {_written(chosen)}: {choices}")
+        if not equals:
+            raise SettingError(f"{change} has no value: write {change}=VALUE")
         try:
             value: Any = OmegaConf.to_container(OmegaConf.from_dotlist([change]), resolve=True)
         except (OmegaConfBaseException, yaml.YAMLError) as error:

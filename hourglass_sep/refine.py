@@ -159,7 +159,9 @@ class NmfRefinement(NoRefinement):
         if not _is_number(beta) or not 0 <= beta <= 2:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
         sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
-        for source in sources or ("",):
+        if not sources:
+            raise SettingError(f"refine.sources is not allowed to be empty: choose from {', '.join(SOURCES)}")
+        for source in sources:
             check_choice("refine.sources", source, SOURCES)
         if seed >= _SEEDS:
             raise SettingError(f"refine.seed={seed} is not allowed: less than {_SEEDS}")
@@ -213,7 +215,7 @@ class NmfRefinement(NoRefinement):
         learned = magnitude if whole else magnitude[:, self._sample(n_frames)]
         rank = min(self.rank, n_freq, self.window_frames, learned.shape[1])
         if rank < self.rank:
-            self._say(f"refine.rank={self.rank} is more than there are frames or bins: lowered to their number, {rank}")
+            self._say(f"refine.rank={self.rank} is more than there are frames or bins: lowered to {rank}")
         factors = self._factorise(learned, rank)
         for frames in _windows(n_frames, self.window_frames, self.overlap_frames):
             labels = None

@@ -73,6 +73,9 @@ class Separator(nn.Module):
                 f"inference.window_frames={window_frames} is not allowed: it must exceed twice "
                 f"inference.context_frames={context_frames}"
             )
+        for name, part, kind in (("refine", refine, NoRefinement), ("reconstruct", reconstruct, MixturePhase)):
+            if not isinstance(part, kind | None):
+                raise SettingError(f"{name}={part!r} is not allowed: give an object of hourglass_sep.{name}")
         self.network = network
         self.spectrogram = spectrogram
         self.window_frames = window_frames

@@ -354,8 +354,6 @@ def test_the_picture_shows_the_label_map_and_the_mask_before_and_after() -> None
         ({"max_iter": -1}, "refine.max_iter=-1"),
         ({"beta": -1.0}, "refine.beta=-1.0"),
         ({"beta": 2.5}, "refine.beta=2.5"),
-        ({"sources": []}, "refine.sources=''"),
-        ({"sources": None}, "refine.sources=''"),
         ({"seed": 2**64}, "refine.seed=18446744073709551616"),
         ({"beta": "kl"}, "refine.beta='kl'"),
         ({"beta": math.nan}, "refine.beta=nan"),
@@ -373,6 +371,11 @@ def test_a_setting_out_of_range_is_a_value_error_with_the_value(settings: dict[s
     with pytest.raises(ValueError, match=f"^{words} is not allowed"):
         NmfRefinement(**settings)
     assert issubclass(SettingError, ValueError)
+    for nothing in ((), ""):
+        with pytest.raises(ValueError, match=r"sources is not allowed to be empty|sources=''"):
+            NmfRefinement(sources=nothing)
+    with pytest.raises(ValueError, match="sources is not allowed to be empty"):
+        NmfRefinement(sources=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,15 @@ def test_a_waveform_that_cannot_be_separated_is_refused(
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("scale", "song"), ("masks", "softmax"), ("high_band", "copy"), ("window_frames", 32), ("context_frames", -1)],
+    [
+        ("refine", "nmf"),
+        ("reconstruct", "misi"),
+        ("scale", "song"),
+        ("masks", "softmax"),
+        ("high_band", "copy"),
+        ("window_frames", 32),
+        ("context_frames", -1),
+    ],
 )
 def test_settings_that_do_not_exist_are_named(setting: str, value: object) -> None:
     with pytest.raises(SettingError, match=str(value)):

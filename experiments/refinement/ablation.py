@@ -233,19 +233,21 @@ def test(variant: Variant, clips: Sequence[Clip], root: str, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", default=["default weights=default"])
-    parser.add_argument("--out", type=Path, default=Path("outputs/refinement"))
+    parser.add_argument("weights", nargs="*", default=["default weights=default"], help="a name, or LABEL=CHECKPOINT")
+    parser.add_argument("--out", type=Path, default=Path("outputs/refinement"), help="folder (%(default)s)")
     parser.add_argument("--split", default="standard", help="data.split (%(default)s)")
     parser.add_argument("--limit", type=int, help="only the first so many clips of each part")
     parser.add_argument("--validation-only", action="store_true", help="leave the test clips alone")
     options = parser.parse_args()
+    if options.limit is not None and options.limit < 2:
+        raise UserError(f"--limit {options.limit} is not allowed: give 2 or more, intervals want that")
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         data = instantiate(compose("evaluate", overrides=[f"data.split={options.split}"]).data)
     data.prepare_data()
     parts = data.clips()
     validation, tested = parts.validation[: options.limit], parts.test[: options.limit]
-    words = [(word.partition("=")[0], word.rpartition("=")[2]) for word in options.weights]
-    models = {f"masks of {label}": Separator.load(name) for label, name in words}
+    words = [word.partition("=") for word in options.weights]
+    models = {f"masks of {label}": Separator.load(name or label) for label, _, name in words}
     builders = {name: Separator.load("default", reconstruct=build(described(name))) for name in RECONSTRUCT}
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=110)
@@ -260,10 +262,12 @@ def main() -> None:
     refining = Separator.load("default", refine=NmfRefinement())
     picture(refining, first.sum(0), SAMPLE_RATE_HZ, first).savefig(options.out / "clip.png", dpi=80)
     chosen = best(records, next(iter(models)))
-    console.print(f"best on {len(validation)} validation clips, other than none: {chosen}")
+    words = ", ".join(f"{name} {value}" for name, value in chosen.fields.items() if value)
+    console.print(f"best on {len(validation)} validation clips, other than none: {words}", highlight=False)
     if not options.validation_only:
         test(chosen, tested, str(data.root.resolve()), options.out)
     write(options.out / "cost.csv", costs(Separator.load("default"), builders, validation))
+    console.print(f"tables and figures: {options.out}", highlight=False)
 
 
 if __name__ == "__main__":

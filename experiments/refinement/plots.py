@@ -22,21 +22,26 @@ def draw(records: Sequence[Record], out: Path) -> None:
     Refinement of the voice's mask alone: that of both is so much worse that nothing else could be seen.
     """
     plain = [record for record in records if (record["reconstruct"], record["refined"]) == ("mixture_phase", "vocals")]
-    figure = panels(plain, refinement)
+    figure = panels(plain, refinement, "refinement of the voice's mask: difference of GNSDR to no refinement")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, title="combine")
     figure.savefig(out / "refinement.png", dpi=100)
-    panels([record for record in records if record["rank"] == "none"], reconstruction).savefig(
-        out / "reconstruction.png", dpi=100
-    )
+    plain = [record for record in records if record["rank"] == "none"]
+    figure = panels(plain, reconstruction, "reconstruction: difference of GNSDR to the mixture's phase")
+    figure.savefig(out / "reconstruction.png", dpi=100)
 
 
-def panels(records: Sequence[Record], fill: Any) -> Figure:
-    """A panel for each source and kind of masks."""
+def panels(records: Sequence[Record], fill: Any, title: str) -> Figure:
+    """A panel for each source and kind of masks; networks and spoilt masks have scales of their own."""
     kinds = list(dict.fromkeys(record["masks"] for record in records))
     figure = Figure(figsize=(1 + 2.3 * len(kinds), 5.5), layout="constrained")
-    figure.suptitle("GNSDR minus that without", fontsize="medium")
-    axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
+    figure.suptitle(title, fontsize="medium")
+    axes = figure.subplots(2, len(kinds), sharex=True, squeeze=False)
+    networks = [kind.startswith("masks of") for kind in kinds]
+    for part in (True, False):
+        group = [axes[row, column] for row in range(2) for column in range(len(kinds)) if networks[column] == part]
+        for axis in group[1:]:
+            axis.sharey(group[0])
     for (row, source), (column, kind) in itertools.product(enumerate(reversed(SOURCES)), enumerate(kinds)):
         axis = axes[row, column]
         axis.axhline(0, color="black", linewidth=0.8)
