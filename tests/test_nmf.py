@@ -134,7 +134,7 @@ def test_noise_is_approximated_too(rank: int) -> None:
     noise = STFT.magnitude(STFT(0.1 * torch.randn(40000, generator=torch.Generator().manual_seed(0))))
     w, h = librosa.decompose.decompose(noise.numpy(), n_components=rank, max_iter=60)
     theirs = error(noise, torch.from_numpy(w), torch.from_numpy(h))
-    assert error(noise, *nmf.factorise(noise, rank)) < theirs + 0.06
+    assert error(noise, *nmf.factorise(noise, rank)) < theirs + 0.1
 
 
 @pytest.mark.parametrize("max_iter", [0, 1, 10, 25])
