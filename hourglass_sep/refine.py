@@ -30,12 +30,12 @@ _SEEDS = 2**63
 log = logging.getLogger(__name__)
 
 
-def label_map(w: Tensor, h: Tensor) -> Tensor:
+def label_map(W: Tensor, H: Tensor) -> Tensor:  # noqa: N803 - the paper's names
     """The component that adds most to each cell, F[c, m] = argmax_r W[c, r] H[r, m]; the lowest of equals.
 
     Args:
-        w: templates (F, R), non-negative.
-        h: activations (R, T), non-negative.
+        W: templates (F, R), non-negative.
+        H: activations (R, T), non-negative.
 
     Returns:
         Labels 0 to R - 1, int64 (F, T). Products are float32, and never more than a few for each cell in memory.
@@ -43,9 +43,9 @@ def label_map(w: Tensor, h: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not fit.
     """
-    if w.dim() != 2 or h.dim() != 2 or w.shape[1] != h.shape[0] or not len(h):
-        raise ValueError(f"w has shape {tuple(w.shape)} and h {tuple(h.shape)}, expected (F, R) and (R, T)")
-    w, h = w.float().T.contiguous(), h.float()
+    if W.dim() != 2 or H.dim() != 2 or W.shape[1] != H.shape[0] or not len(H):
+        raise ValueError(f"W has shape {tuple(W.shape)} and H {tuple(H.shape)}, expected (F, R) and (R, T)")
+    w, h = W.float().T.contiguous(), H.float()
     highest = w[0, :, None] * h[0]
     product, larger, labels = torch.empty_like(highest), torch.empty_like(highest), torch.zeros_like(highest)
     for r in range(1, len(w)):
