@@ -66,8 +66,10 @@ def test_iterations_lower_the_divergence_that_was_asked_for(beta: float) -> None
     assert found[0] > found[1] > found[2]
 
 
-@pytest.mark.parametrize("beta", [0.0, 1.0])
-def test_thirty_iterations_of_another_divergence_do_what_a_hundred_from_a_random_start_do(beta: float) -> None:
+@pytest.mark.parametrize(("beta", "share"), [(0.0, 1.25), (1.0, 1.05)])
+def test_thirty_iterations_of_another_divergence_do_what_a_hundred_from_a_random_start_do(
+    beta: float, share: float
+) -> None:
     """A start with zeros in it would not: they could not grow."""
     magnitude = mixture()
     torch.manual_seed(0)
@@ -75,7 +77,7 @@ def test_thirty_iterations_of_another_divergence_do_what_a_hundred_from_a_random
     frames = (magnitude / magnitude.max()).clamp_min(1e-8).T.contiguous()
     random.fit(frames, beta=beta, tol=0, max_iter=100)
     w, h = random.W.detach(), random.H.detach().T * magnitude.max()
-    assert divergence(magnitude, *nmf.factorise(magnitude, 40, 30, beta), beta) < 1.25 * divergence(
+    assert divergence(magnitude, *nmf.factorise(magnitude, 40, 30, beta), beta) < share * divergence(
         magnitude, w, h, beta
     )
 
@@ -128,13 +130,14 @@ def test_odd_magnitudes_have_finite_factors(shape: tuple[int, int], kind: str) -
             assert error(magnitude, w, h) < (0.15 if kind == "random" else 0.02)
 
 
-@pytest.mark.parametrize("rank", [20, 60, 120, 157])
+@pytest.mark.parametrize("rank", [20, 60, 120, 140])
 def test_noise_is_approximated_too(rank: int) -> None:
     """ADMM that carries its scaled multipliers from round to round ends with factors of zeros here."""
     noise = STFT.magnitude(STFT(0.1 * torch.randn(40000, generator=torch.Generator().manual_seed(0))))
     w, h = librosa.decompose.decompose(noise.numpy(), n_components=rank, max_iter=60)
     theirs = error(noise, torch.from_numpy(w), torch.from_numpy(h))
-    assert error(noise, *nmf.factorise(noise, rank)) < theirs + 0.1
+    assert error(noise, *nmf.factorise(noise, rank)) < theirs + 0.06
+    assert error(noise, *nmf.factorise(noise, rank + 17)) < error(noise, *nmf.factorise(noise, rank))  # up to full rank
 
 
 @pytest.mark.parametrize("max_iter", [0, 1, 10, 25])
