@@ -64,7 +64,7 @@ class OracleMask:
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """See `System`. The masks are those of the channels' mean, as the network's are; the phase is the mixture's."""
         stft = separator.spectrogram
-        spectra = stft(resample(references.mean(1), sample_rate_hz, stft.sample_rate_hz).to(separator.device))
+        spectra = stft(resample(references.mean(1), sample_rate_hz, stft.sample_rate_hz))
         masks = self.mask(spectra[..., : stft.n_freq, :])
         return separator.render(mixture[None], sample_rate_hz, masks[None], MixturePhase())[0]
 

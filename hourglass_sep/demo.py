@@ -14,7 +14,7 @@ from hourglass_sep.figures import picture
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import build_post
 from hourglass_sep.results import show
-from hourglass_sep.separate import separate_file
+from hourglass_sep.separation import separate_file
 from hourglass_sep.separator import Separator
 
 SONG_SECONDS = 12.0
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     sources = synthesize_song(SONG_SEED, SONG_SECONDS, SAMPLE_RATE_HZ)
     song = folder / "song.wav"
     audio.write(song, sources.sum(0, keepdim=True), SAMPLE_RATE_HZ)
-    stems = separate_file(separator, song, folder)
+    stems = separate_file(separator, song, folder, overwrite=True)
     drawing = folder / "song.png"
     seconds = slice(0, 6 * SAMPLE_RATE_HZ)
     picture(separator, sources.sum(0)[seconds], SAMPLE_RATE_HZ, sources[:, seconds]).savefig(drawing)

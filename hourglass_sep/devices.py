@@ -1,12 +1,24 @@
-"""Which device to compute on."""
+"""Which device to compute on, and what this process took of the machine."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
 from hourglass_sep.errors import UserError
 
-CHOICES = ("auto", "cpu", "cuda")
+CHOICES = ("auto", "cpu", "cuda", "mps")
+
+
+def found() -> dict[str, str]:
+    """Devices that can be used here, the best first: name to what it is."""
+    devices = {}
+    if torch.cuda.is_available():
+        devices["cuda"] = torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return devices | {"cpu": f"{torch.get_num_threads()} thread(s)"}
 
 
 def choose_device(name: str) -> torch.device:
@@ -17,6 +29,27 @@ def choose_device(name: str) -> torch.device:
     """
     if name not in CHOICES:
         raise UserError(f"device {name!r} is not known: choose from {', '.join(CHOICES)}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device found here: use cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    devices = found()
+    if name == "auto":
+        return torch.device(next(iter(devices)))
+    if name not in devices:
+        raise UserError(f"no {name} device found here: use {' or '.join(devices)}, or auto")
+    return torch.device(name)
+
+
+def explain_device(name: str, chosen: torch.device) -> str:
+    """Which device was taken for a name, and why, in one line."""
+    what = f"{chosen.type} ({found()[chosen.type]})"
+    if name != "auto":
+        return f"{what}, as asked for"
+    return f"{what}: the best found here" if chosen.type != "cpu" else f"{what}: no GPU found here"
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory that this process has had; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -17,7 +17,13 @@ _IMAGE: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
 
 
 @torch.inference_mode()
-def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, references: Tensor | None = None) -> Figure:
+def picture(
+    separator: Separator,
+    mixture: Tensor,
+    sample_rate_hz: int,
+    references: Tensor | None = None,
+    start_seconds: float = 0.0,
+) -> Figure:
     """Spectrograms of mixture, estimates and references above the masks of every stack, and what refinement does.
 
     Args:
@@ -25,6 +31,7 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
         mixture: (N).
         sample_rate_hz: its sample rate.
         references: the true sources (S, N), if they are known.
+        start_seconds: the time of the first sample, for the axes.
     """
     stft = separator.spectrogram
 
@@ -40,7 +47,7 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
         sounds |= {f"{name}, reference": references[s] for s, name in enumerate(SOURCES)}
     spectrograms = {title: level_db(sound) for title, sound in sounds.items()}
 
-    magnitude = separator.mono_magnitude(stft(low(mixture)[None, None]).to(separator.device))
+    magnitude = separator.mono_magnitude(stft(low(mixture)[None, None]))
     stack_masks = separator.stack_masks(magnitude)[:, 0].clamp_min(0).cpu()  # (K, S, F, T)
     masks = {
         f"mask of {name}, stack {k + 1}": stack[s]
@@ -56,7 +63,7 @@ def picture(separator: Separator, mixture: Tensor, sample_rate_hz: int, referenc
     figure = Figure(figsize=(3.2 * columns, 2.8 * len(rows)), layout="constrained")
     top_db = float(spectrograms["mixture"].max())
     seconds = mixture.shape[-1] / sample_rate_hz
-    extent = (0.0, seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
+    extent = (start_seconds, start_seconds + seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (unit, images) in zip(parts, rows.items(), strict=True):
         low_end, high_end = (top_db - _DYNAMIC_RANGE_DB, top_db) if unit == "dB" else (0.0, 1.0)

@@ -1,105 +1,199 @@
-"""Separate songs: ``hourglass-sep separate song.wav -o out/``, or ``python -m hourglass_sep.separate``."""
+"""Separate songs: ``hourglass-sep separate song.mp3``, or ``python -m hourglass_sep.separate``.
+
+Paths of what was written go to standard output (with ``--json`` an object instead), everything else to standard error.
+The exit code is 0 if every song is separated, 1 if one is not, 2 if nothing could be begun.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
-from hourglass_sep import audio
 from hourglass_sep.constants import SOURCES
-from hourglass_sep.devices import CHOICES, choose_device
-from hourglass_sep.errors import AudioError, UserError
-from hourglass_sep.options import GROUPS, load_options, names
-from hourglass_sep.separator import Separator
+from hourglass_sep.errors import UserError
 
-
-def separate_file(separator: Separator, path: Path, out: Path) -> list[Path]:
-    """Write ``out/NAME/SOURCE.wav`` for every source, 16 bit, at the song's sample rate, channels and length.
-
-    Args:
-        separator: what separates.
-        path: the song.
-        out: the folder for all songs.
-
-    Returns:
-        The files, in the order of `SOURCES`.
-
-    Raises:
-        AudioError: the song cannot be read, its stems cannot be written or would replace it; nothing is left there.
-    """
-    if path.stem in ("", ".", ".."):
-        raise AudioError(f"{path} gives its stems' folder no name: rename it")
-    paths = [out / path.stem / f"{source}.wav" for source in SOURCES]
-    if os.path.realpath(path) in map(os.path.realpath, paths):
-        raise AudioError(f"{path} would be overwritten by its own stem: choose another folder with -o")
-    waveform, sample_rate_hz = audio.read(path)
-    if not waveform.any():
-        print(f"warning: {path} is silent, and so are its stems", file=sys.stderr)
-    with audio.opened(paths, sample_rate_hz, waveform.shape[0]) as writers:
-        stems = separator.separate(waveform, sample_rate_hz)
-        clipped = sum(write(stem) for write, stem in zip(writers, stems.values(), strict=True))
-    if clipped:
-        print(f"warning: {clipped} samples of the stems of {path} were clipped", file=sys.stderr)
-    return paths
+INTERRUPTED = 1
+FAILED = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line. Options that Demucs has too are named, and mean, as there."""
+    from hourglass_sep.audio.encode import DEPTHS, FORMATS
+    from hourglass_sep.devices import CHOICES
+    from hourglass_sep.options import names
+    from hourglass_sep.songs import CLIP_MODES, OTHER_METHODS, Output
+
     result = argparse.ArgumentParser(
-        prog="hourglass-sep separate", description="Separate songs into vocals and accompaniment."
+        prog="hourglass-sep separate",
+        description="Separate songs into vocals and accompaniment.",
+        epilog="Names that begin with a dash go behind --, as in: hourglass-sep separate -- -song.wav",
     )
-    result.add_argument("songs", nargs="+", type=Path, metavar="SONG", help="wav, flac, ogg or mp3")
-    result.add_argument("-o", "--out", type=Path, default=Path("separated"), help="folder (%(default)s)")
-    result.add_argument(
-        "-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)"
+    add = result.add_argument_group("songs").add_argument
+    add(
+        "songs",
+        nargs="+",
+        metavar="SONG",
+        help="sound or video file, pattern, folder with -r, or - for a list on standard input, one a line",
     )
-    result.add_argument("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
-    result.add_argument(
-        "--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)"
-    )
-    result.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60"
-    )
-    result.add_argument("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
+    add("-r", "--recursive", action="store_true", help="separate all songs in folders")
+    add("--start", type=float, default=0.0, metavar="SECONDS", help="where to begin")
+    add("--duration", type=float, metavar="SECONDS", help="how much to separate")
+    add = result.add_argument_group("separation").add_argument
+    add("-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)")
+    add("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
+    add("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
+    add("--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)")
+    add("--high-band", choices=("average", "hold", "zero"), help="above 4 kHz (what the weights came with)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60")
+    add = result.add_argument_group("stems").add_argument
+    add("-o", "--out", type=Path, default=Output.folder, metavar="FOLDER", help="where to (%(default)s)")
+    add("--filename", default=Output.filename, help="below that, with {track}, {trackext}, {stem}, {ext} (%(default)s)")
+    add("--stems", metavar="A,B", help=f"which to write ({','.join(Output.stems)})")
+    add("--two-stems", choices=SOURCES, metavar="STEM", help="write STEM and no_STEM, the rest")
+    add("--other-method", default="add", choices=OTHER_METHODS, help="how no_STEM is made: the other stems added up, "
+        "the song minus STEM, or not at all (%(default)s)")  # fmt: skip
+    add("--format", default=Output.format, choices=tuple(FORMATS), help="(%(default)s)")
+    add("--bit-depth", choices=DEPTHS, help="of wav and flac (the song's; 16 if it is lossy)")
+    for name, dest in (("mp3", "format"), ("flac", "format")):
+        add(f"--{name}", action="store_const", const=name, dest=dest, help=f"the same as --format {name}")
+    for name, depth in (("int24", "24"), ("float32", "float32")):
+        add(f"--{name}", action="store_const", const=depth, dest="bit_depth", help=f"the same as --bit-depth {depth}")
+    add("--clip-mode", default="none", choices=CLIP_MODES, help="samples beyond full scale: left to the format, all "
+        "stems turned down by one gain, or cut off (%(default)s)")  # fmt: skip
+    add("--plot", action="store_true", help="draw mixture, masks and stems, too: picture.png beside them")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--skip-existing", action="store_true", help="leave out songs whose files all exist")
+    add = result.add_argument_group("output").add_argument
+    add("--json", action="store_true", help="print one JSON object in the end instead of paths")
+    add("-q", "--quiet", action="store_true", help="print errors only")
+    add("-v", "--verbose", action="store_true", help="print tracebacks, too")
     return result
 
 
-def run(arguments: Sequence[str] | None = None) -> list[Path]:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Separate as the command line says.
 
     Returns:
-        The files that were written.
+        The exit code.
 
     Raises:
-        UserError: see `separate_file`; or two songs whose stems would get the same names.
+        UserError: nothing can be begun: options that do not fit together, files that would be replaced.
     """
     options = parser().parse_args(arguments)
-    for song in options.songs:
-        twins = [str(other) for other in options.songs if other.stem.casefold() == song.stem.casefold()]
-        if len(twins) > 1:
-            raise UserError(f"{' and '.join(twins)} would share a folder: separate them one by one, with other -o")
-        if not os.path.isfile(song):
-            audio.read(song)  # says what is wrong before any other song is separated
-    post = load_options({group: getattr(options, group) for group in GROUPS}, options.changes)
-    separator = Separator.load(options.name, **post).to(choose_device(options.device))
-    songs = track(options.songs, "separating", disable=not sys.stdout.isatty(), console=Console())
-    return [path for song in songs for path in separate_file(separator, song, options.out)]
+    from hourglass_sep.separate_report import Report
+    from hourglass_sep.songs import Output, find_songs, plan
+
+    if options.stems is not None and options.two_stems is not None:
+        raise UserError("--stems and --two-stems do not go together: leave one out")
+    if options.overwrite and options.skip_existing:
+        raise UserError("--overwrite and --skip-existing do not go together: leave one out")
+    output = Output(
+        folder=options.out,
+        filename=options.filename,
+        stems=Output.stems if options.stems is None else [name.strip() for name in options.stems.split(",")],
+        two_stems=options.two_stems,
+        other_method=options.other_method,
+        format=options.format,
+        bit_depth=options.bit_depth,
+        clip_mode=options.clip_mode,
+        start_seconds=options.start,
+        duration_seconds=options.duration,
+        picture=options.plot,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing,
+    )
+    report = Report(options.quiet, options.json)
+    jobs = plan(find_songs(options.songs, options.recursive, sys.stdin, options.out), output)
+    if any(job.error is None and not job.skipped for job in jobs):
+        separator = _separator(options, report)
+    try:
+        for number, job in enumerate(jobs, 1):
+            if job.error is not None:
+                report.failed(job, job.error)
+            elif job.skipped:
+                report.skipped(job)
+            else:
+                _separate_one(separator, job, output, report, f"{number}/{len(jobs)}", options.verbose)
+    except KeyboardInterrupt:
+        report.interrupted(len(jobs))
+    return report.finish()
+
+
+def _separator(options: argparse.Namespace, report: Any) -> Any:
+    from hourglass_sep.devices import choose_device, explain_device
+    from hourglass_sep.options import GROUPS, load_options
+    from hourglass_sep.separator import Separator
+
+    changes = load_options({group: getattr(options, group) for group in GROUPS}, options.changes)
+    if options.high_band is not None:
+        changes["high_band"] = options.high_band
+    device = choose_device(options.device)
+    separator = Separator.load(options.name, **changes).to(device)
+    report.begin(explain_device(options.device, device))
+    return separator
+
+
+def _separate_one(separator: Any, job: Any, output: Any, report: Any, place: str, verbose: bool) -> None:
+    """Separate a song; whatever is wrong with it does not stop the others."""
+    from hourglass_sep.separation import separate_job
+
+    try:
+        with report.bar(job, place) as progress:
+            outcome = separate_job(separator, job, output, progress)
+    except UserError as error:
+        if verbose:
+            traceback.print_exc()
+        report.failed(job, str(error))
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        report.failed(job, f"{job.song.path} could not be separated ({reason}): -v says more, and please report it")
+    else:
+        report.done(job, outcome)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, so that nothing half-written is left."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:
     """The command."""
     try:
-        for path in run():
-            print(path)
+        with _stopped_by_signals():
+            code = run()
+        sys.stdout.flush()
     except UserError as error:
+        if {"-v", "--verbose"} & set(sys.argv):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted before any song was begun: run it again", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from hourglass_sep import audio
 from hourglass_sep.audio import resample
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
-from hourglass_sep.masking import MASK_RULES, share
+from hourglass_sep.masking import HIGH_BANDS, MASK_RULES, high_band_gains, share
+from hourglass_sep.progress import Progress, Ticker
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
-from hourglass_sep.scaling import SCALES, input_scale
+from hourglass_sep.scaling import SCALES
 from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.streaming import Layout, process_in_segments
+from hourglass_sep.waveform import Stems, checked, checked_rate
+from hourglass_sep.windows import masks_by_window
 
-HIGH_BANDS = ("average", "zero")
+SEGMENT_SECONDS = 45.0
+"""Longer songs are separated in segments of about this length, whether they are in memory or not."""
 
 _CANCELLED = 0.01
 """Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
+
+_BLOCK_SAMPLES = 1 << 16
+_WHOLE_WINDOW_FRAMES = 64
+"""Where the network sees a whole segment at once, its edges are discarded as if this were its window."""
 
 
 class Separator(nn.Module):
@@ -38,10 +50,12 @@ class Separator(nn.Module):
         context_frames: frames discarded on each side of every window (Park 2018: 16 of 64).
         scale: input scale, a name from `hourglass_sep.scaling.SCALES`.
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.masking.share`.
-        high_band: ``average``, or ``zero`` to leave it out of all stems.
+        high_band: what shares out the frequencies above the network's: ``average``, the mean of each frame's masks;
+            ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
         refine: masks (B, S, F, T), magnitude (B, 1, F, T) to refined masks.
         reconstruct: masks and the mixture's spectrum to waveforms.
         batch_windows: windows that go through the network together.
+        segment_seconds: about how much of a song is in memory at once.
 
     Raises:
         ValueError: a name that does not exist or windows without a middle.
@@ -59,6 +73,7 @@ class Separator(nn.Module):
         refine: NoRefinement | None = None,
         reconstruct: MixturePhase | None = None,
         batch_windows: int = 8,
+        segment_seconds: float = SEGMENT_SECONDS,
     ) -> None:
         super().__init__()
         check_choice("inference.scale", scale, SCALES)
@@ -66,6 +81,8 @@ class Separator(nn.Module):
         check_choice("inference.high_band", high_band, HIGH_BANDS)
         check_whole("inference.context_frames", context_frames, least=0)
         check_whole("inference.batch_windows", batch_windows)
+        if not segment_seconds > 0:
+            raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
         if window_frames is not None:
             check_whole("inference.window_frames", window_frames)
         if window_frames is not None and window_frames <= 2 * context_frames:
@@ -86,6 +103,7 @@ class Separator(nn.Module):
         self.refine = refine or NoRefinement()
         self.reconstruct = reconstruct or MixturePhase()
         self.batch_windows = batch_windows
+        self.segment_seconds = segment_seconds
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,40 +157,109 @@ class Separator(nn.Module):
         is_path = isinstance(name_or_path, Path) or "/" in name_or_path or "." in name_or_path
         return (cls.from_checkpoint if is_path else cls.from_pretrained)(str(name_or_path), **changes)
 
-    @torch.inference_mode()
-    def separate(self, waveform: Tensor, sample_rate_hz: int) -> dict[str, Tensor]:
+    def separate(
+        self,
+        song: str | Path | Tensor | np.ndarray,
+        sample_rate_hz: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> Stems:
         """Separate a song.
 
         Args:
-            waveform: (N), (C, N) or (B, C, N), full scale at +-1.
-            sample_rate_hz: its sample rate; the stems have the same.
+            song: a waveform (N), (C, N) or (B, C, N), full scale at +-1; or the path of a sound file.
+            sample_rate_hz: a waveform's sample rate; the stems have the same.
+            progress: called every second or so of work, and at the end.
 
         Returns:
-            A waveform of the input's shape for each name in `SOURCES`.
+            A waveform of the song's shape and kind (tensor or array) for each name in `SOURCES`; of a file, tensors
+            (C, N).
 
         Raises:
-            ValueError: another shape, no samples, values that are not finite, or a rate that is not positive.
+            ValueError: another shape, no samples, values that are not finite, or no rate that is possible.
+            AudioError: a file that cannot be read.
         """
-        if not 1 <= waveform.dim() <= 3 or 0 in waveform.shape:
-            raise ValueError(f"waveform has shape {tuple(waveform.shape)}, expected (N), (C, N) or (B, C, N)")
-        if not isinstance(sample_rate_hz, int) or sample_rate_hz < 1:
-            raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give a whole number of Hz")
-        if not torch.isfinite(waveform).all():
-            raise ValueError("waveform holds NaN or infinite samples")
-        batched = waveform.reshape(-1, *waveform.shape[-2:]) if waveform.dim() > 1 else waveform[None, None]
+        if isinstance(song, str | Path):
+            song, sample_rate_hz = audio.read(song)
+        as_array = isinstance(song, np.ndarray)
+        rate = checked_rate(sample_rate_hz)
+        waveform = checked(song)
+        if 0 in waveform.shape:
+            raise ValueError(f"waveform has shape {tuple(waveform.shape)}: there is nothing to separate")
+        ticker = Ticker(progress, waveform.shape[-1] / rate)
+        parts = [part for _, part in self.pairs([waveform], rate, ticker)]
+        whole = torch.cat(parts, -1)  # (S, ...)
+        stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(SOURCES)}
+        return Stems(stems, rate)
+
+    def stream(self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int) -> Iterator[dict[str, Tensor]]:
+        """Separate a song that arrives block by block, in memory that does not grow with it.
+
+        Args:
+            blocks: waveforms (N), (C, N) or (B, C, N) that differ in N only; they may end anywhere.
+            sample_rate_hz: their sample rate.
+
+        Yields:
+            Consecutive parts of what `separate` would return, about `SEGMENT_SECONDS` each.
+
+        Raises:
+            ValueError: as `separate`.
+        """
+        for _, part in self.pairs(blocks, sample_rate_hz):
+            yield dict(zip(SOURCES, part, strict=True))
+            del part
+
+    def pairs(
+        self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int, ticker: Ticker | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `stream`, yields parts of the mixture (..., n) and of the sources (S, ..., n) with it."""
+        rate = checked_rate(sample_rate_hz)
+        ticker = ticker or Ticker()
+
+        def process(segment: Tensor) -> Tensor:
+            batched = segment.reshape(-1, *segment.shape[-2:]) if segment.dim() > 1 else segment[None, None]
+            with self._inference():
+                sources = self._separate_segment(batched, rate, ticker)  # (B, S, C, n)
+            return sources.movedim(1, 0).reshape(-1, *segment.shape)
+
+        for mixture, sources in process_in_segments(process, map(checked, blocks), self._layout(rate)):
+            ticker.add(mixture.shape[-1] / rate)
+            yield mixture, sources
+            del mixture, sources  # or they would be kept while the next segment is worked on
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
         training = self.network.training
         self.network.eval()
         try:
-            sources = self(batched.float(), sample_rate_hz)  # (B, S, C, N)
+            with torch.no_grad():
+                yield
         finally:
             self.network.train(training)
-        return {name: sources[:, s].reshape(waveform.shape) for s, name in enumerate(SOURCES)}
 
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device."""
+
+        def process(segment: Tensor) -> Tensor:
+            return self._separate_segment(segment, sample_rate_hz, Ticker())
+
+        parts = process_in_segments(process, [waveform], self._layout(sample_rate_hz))
+        return torch.cat([sources for _, sources in parts], -1)
+
+    def _layout(self, sample_rate_hz: int) -> Layout:
+        window = self.window_frames or _WHOLE_WINDOW_FRAMES
+        rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
+        return Layout.of_windows(
+            hop_length * sample_rate_hz / rate,
+            hop=window - 2 * self.context_frames,
+            context=self.context_frames,
+            target=round(self.segment_seconds * rate / hop_length),
+        )
+
+    def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, ticker: Ticker) -> Tensor:
+        """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
-        spectrum = self.spectrogram(low.to(self.device))
-        masks = self.estimate_masks(self.mono_magnitude(spectrum))
+        spectrum = self.spectrogram(low)
+        masks = self.estimate_masks(self.mono_magnitude(spectrum), ticker)
         return self._render(waveform, low, spectrum, sample_rate_hz, masks, self.reconstruct)
 
     def mono_magnitude(self, spectrum: Tensor) -> Tensor:
@@ -185,36 +272,26 @@ class Separator(nn.Module):
         cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
         return torch.where(cancelled, power.sqrt(), mean)
 
-    def estimate_masks(self, magnitude: Tensor) -> Tensor:
+    def estimate_masks(self, magnitude: Tensor, ticker: Ticker | None = None) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
-        masks = self.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0)
+        masks = self.stack_masks(magnitude, slice(-1, None), ticker)[0].clamp_min(0)
         return share(self.refine(masks, magnitude), self.mask_rule)
 
-    def stack_masks(self, magnitude: Tensor, stacks: slice = slice(None)) -> Tensor:
+    def stack_masks(self, magnitude: Tensor, stacks: slice = slice(None), ticker: Ticker | None = None) -> Tensor:
         """The network's raw masks of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window."""
-        n_batch, _, n_freq, n_frames = magnitude.shape
-        context = 0 if self.window_frames is None else self.context_frames
-        window = self.window_frames or n_frames
-        hop = window - 2 * context
-        n_windows = -(-n_frames // hop)
-        scale = input_scale(magnitude)
-        padded = F.pad(magnitude, (context, n_windows * hop - n_frames + context))
-        windows = padded.unfold(-1, window, hop)  # (B, 1, F, n_windows, T)
-        windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, 1, n_freq, window)
-        scales = scale.repeat_interleave(n_windows, 0) if self.scale == "clip" else input_scale(windows)
-        masks = torch.cat(
-            [
-                self.network(batch / divisor)[stacks, ..., context : context + hop].float()
-                for batch, divisor in zip(
-                    windows.split(self.batch_windows), scales.split(self.batch_windows), strict=True
-                )
-            ],
-            dim=1,
-        )  # (K, B * n_windows, S, F, hop)
-        n_stacks, _, n_sources = masks.shape[:3]
-        masks = masks.reshape(n_stacks, n_batch, n_windows, n_sources, n_freq, hop)
-        masks = masks.permute(0, 1, 3, 4, 2, 5).flatten(-2)  # (K, B, S, F, n_windows * hop)
-        return masks[..., :n_frames]
+        seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
+        ticker = ticker or Ticker()
+        return masks_by_window(
+            self.network,
+            magnitude,
+            self.window_frames,
+            self.context_frames,
+            self.scale,
+            self.batch_windows,
+            self.device,
+            tick=lambda fraction: ticker.within(fraction * seconds),
+            stacks=stacks,
+        )
 
     def render(
         self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: MixturePhase | None = None
@@ -231,7 +308,7 @@ class Separator(nn.Module):
             (B, S, C, N) on the waveform's device.
         """
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
-        spectrum = self.spectrogram(low.to(masks.device))
+        spectrum = self.spectrogram(low)
         return self._render(waveform, low, spectrum, sample_rate_hz, masks, reconstruct or self.reconstruct)
 
     def _render(
@@ -247,21 +324,26 @@ class Separator(nn.Module):
         stems = reconstruct(self.spectrogram.extend(masks), spectrum, self.spectrogram, low.shape[-1])
         if sample_rate_hz == rate:
             return stems.to(waveform.device)
-        n_samples = waveform.shape[-1]
-        stems = resample(stems, rate, sample_rate_hz, n_samples).to(waveform.device)
+        stems = resample(stems, rate, sample_rate_hz, waveform.shape[-1])
         if self.high_band == "zero":
             return stems
-        high = waveform - resample(low, rate, sample_rate_hz, n_samples)
-        gains = masks.mean(-2)  # (B, S, T)
-        gains = share(gains[..., None, :], "sum_to_one")[..., 0, :].to(waveform.device)
-        gains = _stretch(gains, self.spectrogram.hop_length * sample_rate_hz / rate, n_samples)
-        return stems + gains[:, :, None] * high[:, None]
+        gains = high_band_gains(masks, self.high_band)
+        high = waveform - resample(low, rate, sample_rate_hz, waveform.shape[-1])
+        _add_at_gains(stems, high, gains, self.spectrogram.hop_length * sample_rate_hz / rate)
+        return stems
 
 
-def _stretch(values: Tensor, samples_per_frame: float, n_samples: int) -> Tensor:
-    """Frame values (..., T) at k * samples_per_frame to sample values (..., n_samples), by straight lines."""
-    position = torch.arange(n_samples, device=values.device, dtype=torch.float64) / samples_per_frame
-    left = position.long().clamp_max(values.shape[-1] - 1)
-    right = (left + 1).clamp_max(values.shape[-1] - 1)
-    weight = (position - left).to(values.dtype)
-    return torch.lerp(values[..., left], values[..., right], weight)
+def _add_at_gains(stems: Tensor, signal: Tensor, gains: Tensor, samples_per_frame: float) -> None:
+    """Add a signal (B, C, N) to stems (B, S, C, N) at gains (B, S, T).
+
+    Gain k is that of sample k * samples_per_frame; between these they change linearly.
+    """
+    n_samples, last = signal.shape[-1], gains.shape[-1] - 1
+    for first in range(0, n_samples, _BLOCK_SAMPLES):
+        block = slice(first, min(first + _BLOCK_SAMPLES, n_samples))
+        position = torch.arange(block.start, block.stop, dtype=torch.float64) / samples_per_frame
+        left = position.long().clamp_max(last)
+        weight = (position - left).to(gains)
+        left = left.to(gains.device)
+        gain = torch.lerp(gains[..., left], gains[..., (left + 1).clamp_max(last)], weight)
+        stems[..., block] += gain[:, :, None] * signal[:, None, :, block]

@@ -70,7 +70,7 @@ def test_silence_in_is_silence_out(tiny_separator: Separator) -> None:
 
 
 def test_nothing_is_tracked_for_gradients(tiny_separator: Separator) -> None:
-    assert tiny_separator.separate(noise(9000), 8000)["vocals"].is_inference()
+    assert tiny_separator.separate(noise(9000), 8000)["vocals"].requires_grad is False
 
 
 def test_each_channel_keeps_its_own_sound_and_songs_of_a_batch_do_not_mix(tiny_separator: Separator) -> None:

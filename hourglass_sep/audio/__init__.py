@@ -1,0 +1,25 @@
+"""Sound files and sample rates: the only package that opens audio.
+
+Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
+"""
+
+from hourglass_sep.audio.decode import SUFFIXES, Decoder, Info, info, open_audio, read
+from hourglass_sep.audio.encode import DEPTHS, FORMATS, Writer, choose_subtype, opened, replacing, write
+from hourglass_sep.audio.rates import resample
+
+__all__ = [
+    "DEPTHS",
+    "FORMATS",
+    "SUFFIXES",
+    "Decoder",
+    "Info",
+    "Writer",
+    "choose_subtype",
+    "info",
+    "open_audio",
+    "opened",
+    "read",
+    "replacing",
+    "resample",
+    "write",
+]

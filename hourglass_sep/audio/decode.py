@@ -1,0 +1,327 @@
+"""Reading sound files, whole or block by block.
+
+libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf, au and w64; what it does not know goes to PyAV, which carries
+FFmpeg: m4a, aac, wma, and the sound of video.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from hourglass_sep.errors import AudioError
+
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".au", ".w64", ".rf64"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".alac", ".ape", ".wv", ".ac3", ".mka"),
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp"),
+)
+"""Names under which sound is looked for in folders. A file that is named is opened whatever its suffix."""
+
+RATES_HZ = (1000, 768_000)
+"""Sample rates outside of these are no sound's, and resampling from them would not end."""
+
+_BLOCK_SAMPLES = 1 << 16
+_LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
+_LARGEST_OGG_PAGE = 65307
+_OGG_END = 4  # flag of the last page
+_MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
+_WITH_LENGTHS = ("mov", "asf", "avi", "wav", "caf", "ape", "wv", "tta", "flac")
+"""FFmpeg's containers whose headers say how long a stream is."""
+
+_UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
+
+_DEPTHS = {"PCM_24": "24", "PCM_32": "float32", "FLOAT": "float32", "DOUBLE": "float32"}
+_LOSSLESS = ("pcm", "alac", "flac", "ape", "tta", "wavpack", "truehd", "mlp")
+
+
+class Info(NamedTuple):
+    """What a sound file's header says; the length of compressed files may be an estimate, or None."""
+
+    n_samples: int | None
+    sample_rate_hz: int
+    channels: int
+    bit_depth: str = "16"
+    """The one of ``16``, ``24`` and ``float32`` that holds what is in the file; ``16`` for lossy formats."""
+
+
+class Decoder(ABC):
+    """An open sound file, to be read once from front to back."""
+
+    def __init__(self, path: Path, info: Info) -> None:
+        self.path = path
+        self.info = info
+        low, high = RATES_HZ
+        if not low <= info.sample_rate_hz <= high:
+            raise AudioError(f"{path} says it has {info.sample_rate_hz} Hz: {low} to {high} Hz can be, convert it")
+        if info.channels < 1:
+            raise AudioError(f"{path} has no channels: fetch or export it again")
+
+    @abstractmethod
+    def _seek(self, sample: int) -> bool:
+        """Go to a sample; False if that is impossible."""
+
+    @abstractmethod
+    def _read(self) -> Iterator[np.ndarray]:
+        """Blocks (n, C), float32, from here to the end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def blocks(self, start_seconds: float = 0.0, duration_seconds: float | None = None) -> Iterator[Tensor]:
+        """Read a part of the file.
+
+        Args:
+            start_seconds: where the part begins.
+            duration_seconds: its length; to the end by default, or if there is not so much.
+
+        Yields:
+            Waveforms (C, n), float32, full scale at +-1, n from 1 on.
+
+        Raises:
+            AudioError: nothing there, samples that are not finite, or an end before the header's.
+        """
+        rate = self.info.sample_rate_hz
+        first = round(start_seconds * rate)
+        last = first + max(round(duration_seconds * rate), 1) if duration_seconds is not None else None
+        position = first if first and self._seek(first) else 0
+        found = 0
+        for samples in self._read():
+            offset = position
+            position += len(samples)
+            part = samples[max(first - offset, 0) : None if last is None else max(last - offset, 0)]
+            if len(part):
+                if not np.isfinite(part).all() or np.abs(part).max() > _LOUDEST:
+                    raise AudioError(f"{self.path} holds NaN, infinite or absurdly large samples: export it again")
+                found += len(part)
+                yield torch.from_numpy(np.ascontiguousarray(part.T))
+            if last is not None and position >= last:
+                return
+        if not position:
+            raise AudioError(f"{self.path} holds no samples: fetch or export it again")
+        if not found:
+            raise AudioError(
+                f"{self.path} is {position / rate:.1f} s long: nothing is left of it at {start_seconds:g} s"
+            )
+        self._check_end(position)
+
+    def _check_end(self, position: int) -> None:
+        """Compare what was read with what the header says."""
+        declared = self.info.n_samples or 0
+        if declared - position > self._slack:
+            raise AudioError(
+                f"{self.path} is truncated ({position} samples, its header says {declared}): fetch or export it again"
+            )
+
+    _slack = _MP3_SLACK
+
+
+class _Sndfile(Decoder):
+    """By libsndfile."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = soundfile.SoundFile(path)
+        known = 0 < self._file.frames < _UNKNOWN
+        depth = _DEPTHS.get(self._file.subtype, "16")
+        info = Info(self._file.frames if known else None, self._file.samplerate, self._file.channels, depth)
+        super().__init__(path, info)
+
+    def _seek(self, sample: int) -> bool:
+        try:
+            self._file.seek(min(sample, self._file.frames))
+        except soundfile.LibsndfileError:
+            return False
+        return sample <= self._file.frames
+
+    def _read(self) -> Iterator[np.ndarray]:
+        try:
+            while len(samples := self._file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                yield samples
+        except soundfile.LibsndfileError as error:
+            raise _unreadable(self.path, error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Ffmpeg(Decoder):
+    """By PyAV."""
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self._errors = (av.error.FFmpegError, ValueError)  # ValueError: rate or channels change on the way
+        self._file = path.open("rb")  # and not its name, which FFmpeg would take for a URL
+        try:
+            # Playlists and the like would open other files.
+            self._container: Any = av.open(self._file, options={"protocol_whitelist": "file"})
+            self._stream: Any = self._container.streams.best("audio")
+            if self._stream is None:
+                raise AudioError(f"{path} has no sound in it: give a file with an audio track")
+            self._frames = self._decode()
+            first = next(self._frames, None)
+        except self._errors as error:
+            self._file.close()
+            raise _unreadable(path, error) from error
+        except AudioError:
+            self.close()
+            raise
+        if first is None:
+            self.close()
+            raise AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
+        self._frames = itertools.chain([first], self._frames)
+        seconds, exact = self._duration()
+        n_samples = None if seconds is None else round(seconds * first.sample_rate)
+        depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
+        super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
+        self._slack = first.sample_rate if exact else sys.maxsize
+        self._convert = av.AudioResampler(format="fltp", layout=first.layout, rate=first.sample_rate)
+
+    def _duration(self) -> tuple[float | None, bool]:
+        """Seconds, and whether they are the sound's own and no guess from the bit rate or the picture's."""
+        import av
+
+        tag = self._stream.metadata.get("DURATION", "")  # Matroska
+        with suppress(ValueError):
+            hours, minutes, rest = (float(part) for part in tag.split(":"))
+            return 3600 * hours + 60 * minutes + rest, True
+        if self._stream.duration:
+            known = self._container.format.name.split(",")[0] in _WITH_LENGTHS
+            return float(self._stream.duration * self._stream.time_base), known
+        return (self._container.duration or 0) / av.time_base or None, False
+
+    def _decode(self) -> Iterator[Any]:
+        """Frames; packets that are damaged are left out, as players do."""
+        import av
+
+        for packet in self._container.demux(self._stream):
+            with suppress(av.error.InvalidDataError):
+                yield from packet.decode()
+
+    def _seek(self, sample: int) -> bool:
+        return False  # not exact in most formats; decoding is a thousand times as fast as playing
+
+    def _read(self) -> Iterator[np.ndarray]:
+        try:
+            for frame in itertools.chain(self._frames, [None]):
+                if frame is not None:
+                    frame.pts = None  # or gaps would be refused
+                for part in self._convert.resample(frame):
+                    if part.samples:
+                        yield part.to_ndarray().T
+        except self._errors as error:
+            raise _unreadable(self.path, error) from error
+
+    def close(self) -> None:
+        self._container.close()
+        self._file.close()
+
+
+def _ffmpeg_depth(codec: str, sample_format: str) -> str:
+    if not codec.startswith(_LOSSLESS) or sample_format.startswith(("u8", "s16")):
+        return "16"
+    return "24" if sample_format.startswith("s32") else "float32"
+
+
+def open_audio(path: str | Path) -> Decoder:
+    """Open a sound file, or the sound of a video.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, or no audio.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder, not a sound file: name a file in it")
+        if not path.exists():
+            raise AudioError(f"{path} does not exist: check the name")
+        if not path.is_file():
+            raise AudioError(f"{path} is not a plain file: copy what it gives into one")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
+        _refuse_truncated(path)
+        return _first_that_can(path)
+    except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
+
+
+def _first_that_can(path: Path) -> Decoder:
+    try:
+        decoder = _Sndfile(path)
+    except soundfile.LibsndfileError:
+        return _Ffmpeg(path)
+    if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
+        with suppress(AudioError):
+            other = _Ffmpeg(path)
+            decoder.close()
+            return other
+    return decoder
+
+
+def _unreadable(path: Path, error: Exception) -> AudioError:
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    reason = reason.strip().rstrip(".")
+    return AudioError(f"{path} cannot be read as audio ({reason}): damaged, or no sound file")
+
+
+def read(path: str | Path) -> tuple[Tensor, int]:
+    """Read a whole sound file, see `open_audio`.
+
+    Returns:
+        The waveform (C, N), float32, and its sample rate in Hz.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, no audio, or holds values that are not finite.
+    """
+    with open_audio(path) as decoder:
+        return torch.cat(list(decoder.blocks()), -1), decoder.info.sample_rate_hz
+
+
+def info(path: str | Path) -> Info:
+    """Read a sound file's header.
+
+    Raises:
+        AudioError: the file is missing or no audio.
+    """
+    with open_audio(path) as decoder:
+        return decoder.info
+
+
+def _refuse_truncated(path: Path) -> None:
+    """Raise for RIFF files that are shorter than they say and Ogg streams without an end: libsndfile reads both."""
+    found = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(12)
+        file.seek(max(found - _LARGEST_OGG_PAGE, 0))
+        tail = file.read() if header[:4] == b"OggS" else b""
+    if header[:4] == b"RIFF" and header[8:12] == b"WAVE":
+        declared = int.from_bytes(header[4:8], "little") + 8
+        streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
+        if not streamed and declared - found > 1:
+            raise AudioError(
+                f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again"
+            )
+    last_page = tail.rfind(b"OggS")
+    if tail and (last_page < 0 or not tail[last_page + 5 : last_page + 6][0] & _OGG_END):
+        raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")

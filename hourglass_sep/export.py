@@ -1,0 +1,150 @@
+"""Write the mask network as ONNX: ``hourglass-sep export -o masks.onnx``, or ``python -m hourglass_sep.export``.
+
+One input, ``magnitude`` (B, 1, F, T) float32, and one output, ``masks`` (B, S, F, T): those of the last stack, clamped
+at 0. Any B and T. The metadata says how the weights want to be used: F is its ``n_freq``, S in the order of its
+``sources``. With it, separating a mono waveform at ``sample_rate_hz`` takes
+
+1. an STFT: a periodic Hann window of ``n_fft`` samples, frame k centred on sample k * ``hop_length``, zeros beyond the
+   ends; of its magnitude the lowest ``n_freq`` bins;
+2. windows of ``window_frames``, one every ``window_frames`` - 2 * ``context_frames``, the first one starting
+   ``context_frames`` before frame 0; zeros outside of the song (``None``: one window, the whole song, no context);
+3. each window divided by its maximum, floored at 1e-4 (scale ``clip``: by the whole song's maximum);
+4. the network; of its masks, drop ``context_frames`` at both ends of each window and put the rest in a row;
+5. masks divided by their sum over the sources, equal parts where it is 1e-8 or less (masks ``raw``: left as they are);
+6. the complex spectrum times the masks, bins from ``n_freq`` on times the mask of the one below them; inverse STFT.
+
+`hourglass_sep.separator` has the rest: other rates, more channels, songs of over a minute (in segments).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.errors import UserError
+from hourglass_sep.separator import Separator
+
+TOLERANCE = 1e-4
+"""The most that onnxruntime's masks may differ from torch's. Single frames do where more than 5000 go in at a time:
+nearest-neighbour upsampling to large odd sizes rounds differently."""
+
+
+class LastMasks(nn.Module):
+    """What is exported: a network's last masks, clamped at 0."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """(B, 1, F, T) to (B, S, F, T)."""
+        return self.network(magnitude)[-1].clamp_min(0)
+
+
+def write(separator: Separator, path: Path) -> None:
+    """Write a separator's network, and what else it needs as metadata, to one file.
+
+    Raises:
+        UserError: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise UserError("onnx is not installed: pip install 'hourglass-sep[onnx]'") from None
+    n_freq = separator.spectrogram.n_freq
+    axes = {name: {0: "batch", 3: "time"} for name in ("magnitude", "masks")}
+    names: dict[str, Any] = {"input_names": ["magnitude"], "output_names": ["masks"], "dynamic_axes": axes}
+    with warnings.catch_warnings(action="ignore"):
+        # Either exporter is right at all sizes. The newer one (dynamo) takes ten times as long, needs onnxscript and
+        # leaves the paths of this machine's source files in the file. Opset 13: old enough for any runtime.
+        network = LastMasks(separator.network).eval()
+        torch.onnx.export(network, (torch.zeros(2, 1, n_freq, 9),), path, dynamo=False, opset_version=13, **names)
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = n_freq  # the tracer lost it
+    model.doc_string = __doc__ or ""
+    facts = {"format": "hourglass_sep_onnx/1", "sources": ",".join(SOURCES)}
+    facts |= {key: str(value) for key, value in (separator.spectrogram.config | separator.settings).items()}
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, path)
+
+
+def check(separator: Separator, path: Path) -> str:
+    """Compare the file's masks with torch's, on noise of another size than the traced one, and say how that went.
+
+    Raises:
+        UserError: they differ by more than `TOLERANCE`.
+    """
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError:
+        return "not checked: onnxruntime is not installed"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    magnitude = torch.rand(3, 1, separator.spectrogram.n_freq, 61, generator=torch.Generator().manual_seed(0))
+    (masks,) = session.run(None, {"magnitude": magnitude.numpy()})
+    with torch.inference_mode():
+        error = float((LastMasks(separator.network)(magnitude) - torch.from_numpy(masks)).abs().max())
+    if not error <= TOLERANCE:  # NaN is no success
+        raise UserError(f"onnxruntime's masks are {error:.1g} off torch's: try other versions of onnx and onnxruntime")
+    return f"checked with onnxruntime: within {error:.0e} of torch".replace("e-0", "e-")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="hourglass-sep export", description="Write the mask network as ONNX.")
+    result.add_argument("-n", "--name", default="default", help="a name that ships, or a checkpoint file (%(default)s)")
+    result.add_argument("-o", "--out", type=Path, metavar="FILE.onnx", help="(the weights' name, in this folder)")
+    result.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    return result
+
+
+def run(arguments: Sequence[str] | None = None) -> Path:
+    """Export as the command line says.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: it exists, cannot be written, or is wrong, see `write` and `check`; nothing new is left there.
+    """
+    options = parser().parse_args(arguments)
+    out: Path = options.out or Path(f"{Path(options.name).stem}.onnx")
+    if out.suffix != ".onnx":
+        raise UserError(f"{out} does not end in .onnx: choose another name with -o")
+    if out.exists() and not options.overwrite:
+        raise UserError(f"{out} exists: replace it with --overwrite, or choose another file with -o")
+    separator = Separator.load(options.name)
+    part = out.with_name(f"{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(separator, part)
+        print(check(separator, part), file=sys.stderr)
+        os.replace(part, out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another file with -o") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return out
+
+
+def main() -> None:
+    """The command."""
+    try:
+        print(run())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

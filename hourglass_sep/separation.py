@@ -1,0 +1,190 @@
+"""Separating one song from file to files, in constant memory, so that whole files or none appear."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hourglass_sep import audio
+from hourglass_sep.audio.encode import writing
+from hourglass_sep.constants import SOURCES
+from hourglass_sep.errors import AudioError
+from hourglass_sep.progress import Progress, Ticker
+from hourglass_sep.separator import Separator
+from hourglass_sep.songs import Job, Output, Song, plan
+
+_PICTURE_SECONDS = 30.0
+_CANCELLED = 0.01
+_SPOOL_SAMPLES = 1 << 18
+
+
+@dataclass
+class Outcome:
+    """What became of a song.
+
+    Attributes:
+        duration_seconds: of what was separated.
+        work_seconds: how long that took, reading and writing included.
+        clipped_samples: of all stems, beyond what their format can hold.
+        peak: the highest sample of the stems, 1 for full scale.
+        gain: that all stems were multiplied with.
+        silent: whether the song was.
+    """
+
+    duration_seconds: float = 0.0
+    work_seconds: float = 0.0
+    clipped_samples: int = 0
+    peak: float = 0.0
+    gain: float = 1.0
+    silent: bool = True
+
+    @property
+    def real_time_factor(self) -> float:
+        """Work per second of sound."""
+        return self.work_seconds / max(self.duration_seconds, 1e-9)
+
+
+def separate_file(separator: Separator, path: str | Path, out: str | Path, **settings: Any) -> list[Path]:
+    """Write ``out/NAME/vocals.wav`` and ``accompaniment.wav`` at the song's rate, channels, length and bit depth.
+
+    Args:
+        separator: what separates.
+        path: the song.
+        out: the folder for all songs.
+        settings: others of `hourglass_sep.songs.Output`.
+
+    Returns:
+        The stems' files.
+
+    Raises:
+        UserError: the song cannot be read, or stems not written; nothing is left there.
+    """
+    output = Output(Path(out), **settings)
+    (job,) = plan([Song(Path(path), Path(path).stem)], output)
+    if job.error:
+        raise AudioError(job.error)
+    if not job.skipped:
+        separate_job(separator, job, output)
+    return list(job.stems.values())
+
+
+def separate_job(
+    separator: Separator, job: Job, output: Output, progress: Callable[[Progress], object] | None = None
+) -> Outcome:
+    """Separate a song as planned.
+
+    Args:
+        separator: what separates.
+        job: of `hourglass_sep.songs.plan`, without an error.
+        output: what the job was planned with.
+        progress: called every second or so of work.
+
+    Raises:
+        AudioError: the song cannot be read to its end, or a file cannot be written.
+    """
+    assert job.info is not None
+    began = time.perf_counter()
+    rate, channels = job.info.sample_rate_hz, job.info.channels
+    n_expected = _expected_samples(job.info, output)
+    outcome = Outcome()
+    with ExitStack() as stack:
+        decoder = stack.enter_context(audio.open_audio(job.song.path))
+        paths = list(job.stems.values())
+        picture = stack.enter_context(audio.replacing([job.picture])) if job.picture else []
+        writers = stack.enter_context(audio.opened(paths, rate, channels, job.subtype, output.format, n_expected))
+        spools = [stack.enter_context(_Spool(path)) for path in paths] if output.clip_mode == "rescale" else None
+        sinks: list[Callable[[Tensor], int]] = [*(spools or writers)]
+        ticker = Ticker(progress, n_expected / rate if n_expected else None)
+        blocks = decoder.blocks(output.start_seconds, output.duration_seconds)
+        for mixture, sources in separator.pairs(blocks, rate, ticker):
+            outcome.duration_seconds += mixture.shape[-1] / rate
+            outcome.silent = outcome.silent and not mixture.any()
+            stems = _chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output)
+            for sink, stem in zip(sinks, stems.values(), strict=True):
+                outcome.peak = max(outcome.peak, float(stem.abs().max()))
+                outcome.clipped_samples += sink(stem)
+            del mixture, sources, stems, stem  # or the next segment would be worked on beside this one
+        if spools:
+            outcome.gain = 1 / max(outcome.peak, 1.0)
+            for spool, write in zip(spools, writers, strict=True):
+                outcome.clipped_samples += sum(write(outcome.gain * block) for block in spool.read(channels))
+        for part in picture:
+            _draw(separator, job, output, outcome.duration_seconds, part)
+    outcome.work_seconds = time.perf_counter() - began
+    return outcome
+
+
+def _expected_samples(info: audio.Info, output: Output) -> int | None:
+    rate = info.sample_rate_hz
+    rest = None if info.n_samples is None else max(info.n_samples - round(output.start_seconds * rate), 0)
+    wanted = None if output.duration_seconds is None else round(output.duration_seconds * rate)
+    return min((n for n in (rest, wanted) if n is not None), default=None)
+
+
+def _chosen(mixture: Tensor, sources: Mapping[str, Tensor], output: Output) -> dict[str, Tensor]:
+    """The stems that are written, by name."""
+    one = output.two_stems
+    if one is None:
+        stems = {name: sources[name] for name in output.names}
+    else:
+        stems = {one: sources[one]}
+        if output.other_method == "add":
+            stems[f"no_{one}"] = torch.stack([stem for name, stem in sources.items() if name != one]).sum(0)
+        elif output.other_method == "minus":
+            stems[f"no_{one}"] = mixture - sources[one]
+    if output.clip_mode == "clamp":
+        stems = {name: stem.clamp(-1, 1) for name, stem in stems.items()}
+    return stems
+
+
+class _Spool:
+    """A stem kept on the disk, in float32, until the loudest sample of the song is known; a file without a name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes]
+
+    def __enter__(self) -> _Spool:
+        with writing(self._path):
+            self._file = tempfile.TemporaryFile(dir=self._path.parent)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __call__(self, waveform: Tensor) -> int:
+        with writing(self._path):
+            self._file.write(waveform.T.contiguous().numpy().tobytes())
+        return 0
+
+    def read(self, channels: int) -> Iterator[Tensor]:
+        with writing(self._path):
+            self._file.seek(0)
+        while data := self._file.read(_SPOOL_SAMPLES * channels * 4):
+            yield torch.from_numpy(np.frombuffer(data, np.float32).reshape(-1, channels).T.copy())
+
+
+def _draw(separator: Separator, job: Job, output: Output, duration_seconds: float, path: Path) -> None:
+    """Draw mixture, masks and stems of the middle of what was separated."""
+    from hourglass_sep.figures import picture
+
+    start = output.start_seconds + max(duration_seconds - _PICTURE_SECONDS, 0) / 2
+    with audio.open_audio(job.song.path) as decoder:
+        length = min(duration_seconds, _PICTURE_SECONDS)
+        waveform = torch.cat(list(decoder.blocks(start, length)), -1)
+        rate = decoder.info.sample_rate_hz
+    mono = waveform.mean(0)
+    if mono.square().mean() < _CANCELLED * waveform.square().mean():
+        mono = waveform[0]
+    figure = picture(separator, mono, rate, start_seconds=start)
+    with writing(path):
+        figure.savefig(path, format="png", dpi=100)

@@ -1,0 +1,49 @@
+"""Waveforms as they come from users, and as they go back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Stems(dict[str, Any]):
+    """Waveforms by source, with their sample rate.
+
+    Attributes:
+        sample_rate_hz: of all of them.
+    """
+
+    def __init__(self, waveforms: Mapping[str, Tensor | np.ndarray], sample_rate_hz: int) -> None:
+        super().__init__(waveforms)
+        self.sample_rate_hz = sample_rate_hz
+
+
+def checked_rate(sample_rate_hz: object) -> int:
+    """A sample rate as a number.
+
+    Raises:
+        ValueError: it is no whole number from 1 on.
+    """
+    if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, int | np.integer) or sample_rate_hz < 1:
+        raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give a whole number of Hz")
+    return int(sample_rate_hz)
+
+
+def checked(block: Tensor | np.ndarray) -> Tensor:
+    """A waveform (N), (C, N) or (B, C, N) as float32.
+
+    Raises:
+        ValueError: another shape, whole numbers, or values that are not finite.
+    """
+    waveform = torch.as_tensor(block)
+    if not 1 <= waveform.dim() <= 3:
+        raise ValueError(f"waveform has shape {tuple(waveform.shape)}, expected (N), (C, N) or (B, C, N)")
+    if not waveform.is_floating_point():
+        raise ValueError(f"waveform has {waveform.dtype} samples: give floating-point ones, full scale at +-1")
+    if not torch.isfinite(waveform).all():
+        raise ValueError("waveform holds NaN or infinite samples")
+    return waveform.float()
