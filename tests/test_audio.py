@@ -1,12 +1,14 @@
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from av_files import encode
 
 from hourglass_sep import audio
-from hourglass_sep.errors import AudioError
+from hourglass_sep.errors import AudioError, UserError
 
 
 def sound(*shape: int) -> torch.Tensor:
@@ -128,6 +130,193 @@ def test_a_folder_that_cannot_be_made_is_found_before_the_computation(tmp_path: 
         audio.opened([tmp_path / "file" / "a.wav"], 8000, 1),
     ):
         pytest.fail("the block was entered")
+
+
+COMPRESSED = {
+    "song.m4a": ("aac", None, False),
+    "song.aac": ("aac", "adts", False),
+    "song.wma": ("wmav2", "asf", False),
+    "song.opus": ("libopus", "ogg", False),
+    "song.webm": ("libopus", None, False),
+    "film.mp4": ("aac", None, True),
+    "film.mkv": ("aac", None, True),
+    "film.mov": ("pcm_s16le", None, True),
+    "film.avi": ("libmp3lame", None, True),
+    "lossless.m4a": ("alac", None, False),
+    "song.wv": ("wavpack", None, False),
+}
+
+
+def two_tones(rate: int, seconds: float) -> np.ndarray:
+    time = np.arange(round(rate * seconds)) / rate
+    return np.stack([0.5 * np.sin(2 * np.pi * 440 * time), 0.25 * np.sin(2 * np.pi * 880 * time)]).astype("float32")
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_what_ffmpeg_knows_is_read_and_half_of_it_refused(name: str, tmp_path: Path) -> None:
+    codec, container, video = COMPRESSED[name]
+    tones = two_tones(48000, 12.0)
+    path = encode(tmp_path / name, tones, 48000, codec, container, video)
+    waveform, sample_rate_hz = audio.read(path)
+    assert (sample_rate_hz, waveform.shape[0]) == (48000, 2)
+    assert abs(waveform.shape[1] - tones.shape[1]) < 5000  # codecs pad
+    middle = waveform[:, 40000:140000]
+    torch.testing.assert_close(middle.abs().amax(1), torch.tensor([0.5, 0.25]), atol=0.06, rtol=0)
+    power = torch.fft.rfft(middle.double()).abs().square()
+    hz = torch.fft.rfftfreq(middle.shape[1], 1 / 48000)
+    for channel, tone in zip(power, (440, 880), strict=True):
+        assert channel[(hz - tone).abs() < 20].sum() > 0.98 * channel.sum()
+    if codec in ("pcm_s16le", "alac"):
+        torch.testing.assert_close(waveform, torch.from_numpy(tones), atol=2**-15, rtol=0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if name != "song.aac":  # a stream of packets may end anywhere
+        with pytest.raises(AudioError, match=r"truncated|damaged"):
+            audio.read(path)
+
+
+def test_a_film_without_sound_and_a_playlist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="has no sound in it"):
+        audio.read(encode(tmp_path / "silent.mp4", None, 0, "", None, True))
+    encode(tmp_path / "part.aac", two_tones(44100, 1.0), 44100, "aac", "adts")
+    for text in (
+        f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/part.aac\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile {tmp_path}/part.aac",
+    ):
+        (tmp_path / "list.wav").write_text(text)
+        with pytest.raises(AudioError, match="cannot be read as audio"):
+            audio.read(tmp_path / "list.wav")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "m4a"])
+@pytest.mark.parametrize(("start", "duration"), [(0.0, 0.5), (0.75, 0.5), (1.5, None), (1.9, 9.0), (1.0, 1e-6)])
+def test_a_part_of_a_file_is_that_part_of_the_whole(
+    suffix: str, start: float, duration: float | None, tmp_path: Path
+) -> None:
+    tones = two_tones(44100, 2.0)
+    if suffix == "m4a":
+        encode(tmp_path / "song.m4a", tones, 44100, "aac")
+    else:
+        soundfile.write(tmp_path / f"song.{suffix}", tones.T, 44100)
+    whole, _ = audio.read(tmp_path / f"song.{suffix}")
+    with audio.open_audio(tmp_path / f"song.{suffix}") as decoder:
+        part = torch.cat(list(decoder.blocks(start, duration)), -1)
+    first = round(44100 * start)
+    last = None if duration is None else first + max(round(44100 * duration), 1)
+    torch.testing.assert_close(part, whole[:, first:last], atol=0, rtol=0)
+
+
+def test_a_part_behind_the_end_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros(8000), 8000)
+    with audio.open_audio(tmp_path / "song.wav") as decoder, pytest.raises(AudioError, match=r"is 1\.0 s long"):
+        list(decoder.blocks(1.5))
+
+
+def test_a_stream_that_does_not_say_how_long_it_is_is_read_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", two_tones(44100, 1.0).T, 44100)
+    whole, _ = audio.read(tmp_path / "song.wav")
+    for size in (b"\xff\xff\xff\xff", b"\0\0\0\0"):
+        data = (tmp_path / "song.wav").read_bytes()
+        (tmp_path / "piped.wav").write_bytes(data[:4] + size + data[8:40] + b"\xff\xff\xff\xff" + data[44:])
+        assert torch.equal(audio.read(tmp_path / "piped.wav")[0], whole)
+    soundfile.write(tmp_path / "song.flac", two_tones(44100, 1.0).T, 44100)
+    whole, _ = audio.read(tmp_path / "song.flac")
+    data = bytearray((tmp_path / "song.flac").read_bytes())
+    data[21] &= 0xF0  # the length's 36 bits in STREAMINFO
+    data[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(data)
+    assert torch.equal(audio.read(tmp_path / "piped.flac")[0], whole)
+
+
+@pytest.mark.parametrize(("subtype", "steps"), [("PCM_16", 2**15), ("PCM_24", 2**23)])
+@pytest.mark.parametrize("name", ["wav", "flac"])
+def test_every_step_of_an_integer_format_is_written_as_itself(
+    name: str, subtype: str, steps: int, tmp_path: Path
+) -> None:
+    values = np.unique(np.r_[np.linspace(-steps, steps - 1, 9001).astype("int64"), -steps, -1, 0, 1, steps - 1])
+    waveform = torch.from_numpy(values / steps).float()[None]
+    with audio.opened([tmp_path / "song"], 44100, 1, subtype, name) as (append,):
+        assert append(waveform) == 0
+    assert torch.equal(audio.read(tmp_path / "song")[0], waveform)
+
+
+def test_a_file_is_the_same_to_the_byte_whenever_it_is_written(tmp_path: Path) -> None:
+    for name, subtype in (("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24"), ("mp3", "MPEG_LAYER_III")):
+        paths = [tmp_path / f"{k}.{name}" for k in range(2)]
+        for path in paths:
+            with audio.opened([path], 44100, 2, subtype, name) as (append,):
+                append(sound(2, 5000))
+            time.sleep(1.05 * (subtype == "FLOAT"))  # its PEAK chunk would have a time stamp
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_wav_beyond_four_gibibytes_becomes_rf64_and_is_never_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hourglass_sep.audio.encode._WAV_LIMIT", 1 << 18)
+    waveform = sound(2, 80000)
+    for known, head in ((waveform.shape[1], b"RF64"), (10, b"RIFF")):
+        with audio.opened([tmp_path / "song.wav"], 44100, 2, "PCM_16", "wav", known) as (append,):
+            append(waveform[:, : None if head == b"RF64" else 40000])
+        assert (tmp_path / "song.wav").read_bytes()[:4] == head
+        torch.testing.assert_close(
+            audio.read(tmp_path / "song.wav")[0], waveform[:, : None if head == b"RF64" else 40000], atol=2**-15, rtol=0
+        )
+
+    def write_too_much() -> None:
+        with audio.opened([tmp_path / "large.wav"], 44100, 2, "PCM_16", "wav", 10) as (append,):
+            for _ in range(4):
+                append(waveform)
+
+    with pytest.raises(AudioError, match="larger than 4 GiB"):
+        write_too_much()
+    assert not list(tmp_path.glob("large*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "info", "words"),
+    [
+        ("mp3", None, audio.Info(9, 96000, 2), ["96000 Hz", "48000", "--format wav"]),
+        ("mp3", None, audio.Info(9, 44100, 6), ["6 channels", "--format wav"]),
+        ("ogg", None, audio.Info(9, 384000, 2), ["384000 Hz", "--format wav"]),
+        ("flac", None, audio.Info(9, 44100, 9), ["9 channels", "--format wav"]),
+        ("flac", "float32", audio.Info(9, 44100, 2), ["float32", "--format wav"]),
+        ("mp3", "16", audio.Info(9, 44100, 2), ["no bit depth", "--format wav"]),
+        ("wav", "12", audio.Info(9, 44100, 2), ["12", "16, 24, float32"]),
+    ],
+)
+def test_a_format_that_cannot_hold_a_song_is_refused_with_one_that_can(
+    name: str, depth: str | None, info: audio.Info, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        audio.choose_subtype(Path("song.wav"), info, name, depth)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("name", audio.FORMATS)
+def test_what_a_format_is_said_to_hold_it_does_hold(name: str, tmp_path: Path) -> None:
+    form = audio.FORMATS[name]
+    for rate in (4000, 8000, 11025, 22050, 44100, 44101, 48000, 96000, 192000, 384000):
+        for channels in (1, 2, 3, 6, 8, 9, 255):
+            info = audio.Info(100, rate, channels)
+            try:
+                subtype = audio.choose_subtype(Path("song"), info, name)
+            except UserError:
+                assert channels > form.max_channels or not form.rates_hz(rate)
+                continue
+            with audio.opened([tmp_path / "t"], rate, channels, subtype, name) as (append,):
+                append(sound(channels, 100))
+            assert audio.info(tmp_path / "t")[:3] == (100, rate, channels)
+
+
+def test_the_bit_depth_is_the_songs_as_far_as_the_format_can() -> None:
+    for depth, expected in {
+        "16": ("PCM_16", "PCM_16"),
+        "24": ("PCM_24", "PCM_24"),
+        "float32": ("FLOAT", "PCM_24"),
+    }.items():
+        info = audio.Info(9, 44100, 2, depth)
+        assert tuple(audio.choose_subtype(Path("a"), info, name) for name in ("wav", "flac")) == expected
+        assert audio.choose_subtype(Path("a"), info, "wav", "24") == "PCM_24"
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(44100, 8000), (8000, 44100), (44101, 8000), (48000, 16000)])

@@ -69,8 +69,8 @@ class Decoder(ABC):
             raise AudioError(f"{path} has no channels: fetch or export it again")
 
     @abstractmethod
-    def _seek(self, sample: int) -> bool:
-        """Go to a sample; False if that is impossible."""
+    def _seek(self, sample: int) -> int:
+        """Go to a sample, or stay at the beginning where that is impossible; return the position."""
 
     @abstractmethod
     def _read(self) -> Iterator[np.ndarray]:
@@ -104,7 +104,7 @@ class Decoder(ABC):
         rate = self.info.sample_rate_hz
         first = round(start_seconds * rate)
         last = first + max(round(duration_seconds * rate), 1) if duration_seconds is not None else None
-        position = first if first and self._seek(first) else 0
+        position = self._seek(first) if first else 0
         found = 0
         for samples in self._read():
             offset = position
@@ -146,12 +146,10 @@ class _Sndfile(Decoder):
         info = Info(self._file.frames if known else None, self._file.samplerate, self._file.channels, depth)
         super().__init__(path, info)
 
-    def _seek(self, sample: int) -> bool:
-        try:
-            self._file.seek(min(sample, self._file.frames))
-        except soundfile.LibsndfileError:
-            return False
-        return sample <= self._file.frames
+    def _seek(self, sample: int) -> int:
+        behind = self.info.n_samples is None or sample >= self.info.n_samples
+        inexact = self._file.format == "MP3"  # its frames use what is left of those before
+        return 0 if behind or inexact else self._file.seek(sample)
 
     def _read(self) -> Iterator[np.ndarray]:
         try:
@@ -194,7 +192,7 @@ class _Ffmpeg(Decoder):
         n_samples = None if seconds is None else round(seconds * first.sample_rate)
         depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
         super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
-        self._slack = first.sample_rate if exact else sys.maxsize
+        self._slack = max(first.sample_rate // 2, (n_samples or 0) // 200) if exact else sys.maxsize
         self._convert = av.AudioResampler(format="fltp", layout=first.layout, rate=first.sample_rate)
 
     def _duration(self) -> tuple[float | None, bool]:
@@ -205,10 +203,10 @@ class _Ffmpeg(Decoder):
         with suppress(ValueError):
             hours, minutes, rest = (float(part) for part in tag.split(":"))
             return 3600 * hours + 60 * minutes + rest, True
+        known = self._container.format.name.split(",")[0] in _WITH_LENGTHS
         if self._stream.duration:
-            known = self._container.format.name.split(",")[0] in _WITH_LENGTHS
             return float(self._stream.duration * self._stream.time_base), known
-        return (self._container.duration or 0) / av.time_base or None, False
+        return (self._container.duration or 0) / av.time_base or None, known and len(self._container.streams) == 1
 
     def _decode(self) -> Iterator[Any]:
         """Frames; packets that are damaged are left out, as players do."""
@@ -218,8 +216,8 @@ class _Ffmpeg(Decoder):
             with suppress(av.error.InvalidDataError):
                 yield from packet.decode()
 
-    def _seek(self, sample: int) -> bool:
-        return False  # not exact in most formats; decoding is a thousand times as fast as playing
+    def _seek(self, sample: int) -> int:
+        return 0  # not exact in most formats; decoding is a thousand times as fast as playing
 
     def _read(self) -> Iterator[np.ndarray]:
         try:
@@ -315,7 +313,7 @@ def _refuse_truncated(path: Path) -> None:
         header = file.read(12)
         file.seek(max(found - _LARGEST_OGG_PAGE, 0))
         tail = file.read() if header[:4] == b"OggS" else b""
-    if header[:4] == b"RIFF" and header[8:12] == b"WAVE":
+    if header[:4] == b"RIFF" and len(header) == 12:
         declared = int.from_bytes(header[4:8], "little") + 8
         streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
         if not streamed and declared - found > 1:
