@@ -32,6 +32,7 @@ class Ticker:
         self._progress = progress
         self._total = total_seconds
         self._done = 0.0
+        self._heard = 0.0
         self._began = time.perf_counter()
 
     def add(self, seconds: float) -> None:
@@ -41,7 +42,8 @@ class Ticker:
 
     def within(self, seconds: float) -> None:
         """So much of the segment that is being separated has been through the network."""
-        if self._progress is None or not (heard := self._done + seconds):
+        self._heard = heard = max(self._heard, self._done + seconds)  # a segment repeats some of the one before
+        if self._progress is None or not heard:
             return
         worked = time.perf_counter() - self._began
         fraction = min(heard / self._total, 1.0) if self._total else None

@@ -25,7 +25,7 @@ class Layout:
     Attributes:
         samples_per_frame: of the song.
         segment: frames of a segment, a multiple of the inference windows' hop.
-        lead: frames read before; those of the first window are discarded.
+        lead: frames read before, whole windows' worth, and discarded.
         lag: frames read after; the part that a next segment repeats, and context that is discarded.
         fade: frames in which a segment passes over to the next.
     """
@@ -47,9 +47,10 @@ class Layout:
             target: about how many frames a segment should have.
         """
         segment = max(round(target / hop), 1) * hop
+        lead = -(-(context + _SPOILT_FRAMES) // hop) * hop
         fade = max(hop - 2 * _SPOILT_FRAMES, _SPOILT_FRAMES)
         repeated = -(-(fade + 2 * _SPOILT_FRAMES) // hop) * hop
-        return cls(samples_per_frame, segment, hop, repeated + context + _SPOILT_FRAMES, fade)
+        return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, fade)
 
     def start(self, i: int) -> int:
         """The first sample that segment i needs."""

@@ -169,9 +169,8 @@ def test_what_ffmpeg_knows_is_read_and_half_of_it_refused(name: str, tmp_path: P
     if codec in ("pcm_s16le", "alac"):
         torch.testing.assert_close(waveform, torch.from_numpy(tones), atol=2**-15, rtol=0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if name != "song.aac":  # a stream of packets may end anywhere
-        with pytest.raises(AudioError, match=r"truncated|damaged"):
-            audio.read(path)
+    with pytest.raises(AudioError, match=r"truncated|damaged"):
+        audio.read(path)
 
 
 def test_a_film_without_sound_and_a_playlist_are_refused(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ FFmpeg: m4a, aac, wma, and the sound of video.
 
 from __future__ import annotations
 
-import itertools
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import soundfile
@@ -36,14 +34,13 @@ _BLOCK_SAMPLES = 1 << 16
 _LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
 _LARGEST_OGG_PAGE = 65307
 _OGG_END = 4  # flag of the last page
+_HEADER_BYTES = 1 << 16
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
-_WITH_LENGTHS = ("mov", "asf", "avi", "wav", "caf", "ape", "wv", "tta", "flac")
-"""FFmpeg's containers whose headers say how long a stream is."""
-
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
 _DEPTHS = {"PCM_24": "24", "PCM_32": "float32", "FLOAT": "float32", "DOUBLE": "float32"}
-_LOSSLESS = ("pcm", "alac", "flac", "ape", "tta", "wavpack", "truehd", "mlp")
 
 
 class Info(NamedTuple):
@@ -156,89 +153,10 @@ class _Sndfile(Decoder):
             while len(samples := self._file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 yield samples
         except soundfile.LibsndfileError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
     def close(self) -> None:
         self._file.close()
-
-
-class _Ffmpeg(Decoder):
-    """By PyAV."""
-
-    def __init__(self, path: Path) -> None:
-        import av
-
-        self._errors = (av.error.FFmpegError, ValueError)  # ValueError: rate or channels change on the way
-        self._file = path.open("rb")  # and not its name, which FFmpeg would take for a URL
-        try:
-            # Playlists and the like would open other files.
-            self._container: Any = av.open(self._file, options={"protocol_whitelist": "file"})
-            self._stream: Any = self._container.streams.best("audio")
-            if self._stream is None:
-                raise AudioError(f"{path} has no sound in it: give a file with an audio track")
-            self._frames = self._decode()
-            first = next(self._frames, None)
-        except self._errors as error:
-            self._file.close()
-            raise _unreadable(path, error) from error
-        except AudioError:
-            self.close()
-            raise
-        if first is None:
-            self.close()
-            raise AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
-        self._frames = itertools.chain([first], self._frames)
-        seconds, exact = self._duration()
-        n_samples = None if seconds is None else round(seconds * first.sample_rate)
-        depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
-        super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
-        self._slack = max(first.sample_rate // 2, (n_samples or 0) // 200) if exact else sys.maxsize
-        self._convert = av.AudioResampler(format="fltp", layout=first.layout, rate=first.sample_rate)
-
-    def _duration(self) -> tuple[float | None, bool]:
-        """Seconds, and whether they are the sound's own and no guess from the bit rate or the picture's."""
-        import av
-
-        tag = self._stream.metadata.get("DURATION", "")  # Matroska
-        with suppress(ValueError):
-            hours, minutes, rest = (float(part) for part in tag.split(":"))
-            return 3600 * hours + 60 * minutes + rest, True
-        known = self._container.format.name.split(",")[0] in _WITH_LENGTHS
-        if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base), known
-        return (self._container.duration or 0) / av.time_base or None, known and len(self._container.streams) == 1
-
-    def _decode(self) -> Iterator[Any]:
-        """Frames; packets that are damaged are left out, as players do."""
-        import av
-
-        for packet in self._container.demux(self._stream):
-            with suppress(av.error.InvalidDataError):
-                yield from packet.decode()
-
-    def _seek(self, sample: int) -> int:
-        return 0  # not exact in most formats; decoding is a thousand times as fast as playing
-
-    def _read(self) -> Iterator[np.ndarray]:
-        try:
-            for frame in itertools.chain(self._frames, [None]):
-                if frame is not None:
-                    frame.pts = None  # or gaps would be refused
-                for part in self._convert.resample(frame):
-                    if part.samples:
-                        yield part.to_ndarray().T
-        except self._errors as error:
-            raise _unreadable(self.path, error) from error
-
-    def close(self) -> None:
-        self._container.close()
-        self._file.close()
-
-
-def _ffmpeg_depth(codec: str, sample_format: str) -> str:
-    if not codec.startswith(_LOSSLESS) or sample_format.startswith(("u8", "s16")):
-        return "16"
-    return "24" if sample_format.startswith("s32") else "float32"
 
 
 def open_audio(path: str | Path) -> Decoder:
@@ -265,19 +183,22 @@ def open_audio(path: str | Path) -> Decoder:
 
 
 def _first_that_can(path: Path) -> Decoder:
+    from hourglass_sep.audio.ffmpeg import Ffmpeg
+
     try:
         decoder = _Sndfile(path)
     except soundfile.LibsndfileError:
-        return _Ffmpeg(path)
+        return Ffmpeg(path)
     if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
         with suppress(AudioError):
-            other = _Ffmpeg(path)
+            other = Ffmpeg(path)
             decoder.close()
             return other
     return decoder
 
 
-def _unreadable(path: Path, error: Exception) -> AudioError:
+def unreadable(path: Path, error: Exception) -> AudioError:
+    """What a library says of a file, in one line."""
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     reason = reason.strip().rstrip(".")
     return AudioError(f"{path} cannot be read as audio ({reason}): damaged, or no sound file")
@@ -307,19 +228,24 @@ def info(path: str | Path) -> Info:
 
 
 def _refuse_truncated(path: Path) -> None:
-    """Raise for RIFF files that are shorter than they say and Ogg streams without an end: libsndfile reads both."""
+    """Raise for files that are shorter than they say and Ogg streams without an end: decoders read both."""
     found = path.stat().st_size
     with path.open("rb") as file:
-        header = file.read(12)
+        header = file.read(_HEADER_BYTES)
         file.seek(max(found - _LARGEST_OGG_PAGE, 0))
         tail = file.read() if header[:4] == b"OggS" else b""
-    if header[:4] == b"RIFF" and len(header) == 12:
-        declared = int.from_bytes(header[4:8], "little") + 8
-        streamed = declared - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
-        if not streamed and declared - found > 1:
-            raise AudioError(
-                f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again"
-            )
+    declared = _declared_bytes(header)
+    if declared is not None and declared - found > 1:
+        raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
     last_page = tail.rfind(b"OggS")
     if tail and (last_page < 0 or not tail[last_page + 5 : last_page + 6][0] & _OGG_END):
         raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
+
+
+def _declared_bytes(header: bytes) -> int | None:
+    """The size that a file of RIFF (wav, avi) or ASF (wma) says it has, if it does."""
+    if header[:4] == b"RIFF" and len(header) >= 12:
+        size = int.from_bytes(header[4:8], "little")
+        return size + 8 if size not in (0, 0xFFFFFFFF) else None  # written to a pipe: the length was not known
+    properties = header.find(_ASF_PROPERTIES) if header[:16] == _ASF else -1
+    return int.from_bytes(header[properties + 40 : properties + 48], "little") or None if properties > 0 else None

