@@ -31,10 +31,11 @@ lint: install  ## ruff and mypy
 format: install  ## mend what ruff can mend
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-bench: install  ## loader, network, scorer and refinement speed, measured side by side
+bench: install  ## speed of loader, network, scorer, refinement and separation, measured side by side
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 	$(BIN)/python experiments/bench_scoring.py
 	$(BIN)/python experiments/bench_refinement.py
+	$(BIN)/python experiments/bench_separation.py
 
 clean:  ## remove what runs and builds leave behind (not .venv, not data)
 	rm -rf outputs dist build .pytest_cache .ruff_cache .mypy_cache

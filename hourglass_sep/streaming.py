@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 _SPOILT_FRAMES = 4
 """Frames next to a cut whose spectrum or signal misses a part of itself: half a window of the STFT, and some for the
 resampler."""
+
+_LARGEST_SPACING = 125
+"""256 samples at 8 kHz are whole samples of any rate every 125 frames or more often, of 44.1 kHz every 5."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,19 @@ class Layout:
     Attributes:
         samples_per_frame: of the song.
         segment: frames of a segment, a multiple of the inference windows' hop.
-        lead: frames read before, whole windows' worth, and discarded.
+        lead: frames read before, at least; they are discarded.
         lag: frames read after; the part that a next segment repeats, and context that is discarded.
         fade: frames in which a segment passes over to the next.
     """
 
-    samples_per_frame: float
+    samples_per_frame: Fraction
     segment: int
     lead: int
     lag: int
     fade: int
 
     @classmethod
-    def of_windows(cls, samples_per_frame: float, hop: int, context: int, target: int) -> Layout:
+    def of_windows(cls, samples_per_frame: Fraction, hop: int, context: int, target: int) -> Layout:
         """The layout for windows that keep ``hop`` frames between two contexts.
 
         Args:
@@ -52,9 +56,15 @@ class Layout:
         repeated = -(-(fade + 2 * _SPOILT_FRAMES) // hop) * hop
         return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, fade)
 
+    def first_frame(self, i: int) -> int:
+        """The first frame that segment i needs, on a sample if there is one near."""
+        frame = max(i * self.segment - self.lead, 0)
+        spacing = self.samples_per_frame.denominator  # of frames that lie on samples
+        return frame - frame % spacing if spacing <= _LARGEST_SPACING else frame
+
     def start(self, i: int) -> int:
         """The first sample that segment i needs."""
-        return self._sample(max(i * self.segment - self.lead, 0))
+        return self._sample(self.first_frame(i))
 
     def seam(self, i: int) -> int:
         """The first sample that segment i gives, with the last of the one before."""
@@ -74,12 +84,12 @@ class Layout:
 
 
 def process_in_segments(
-    process: Callable[[Tensor], Tensor], blocks: Iterable[Tensor], layout: Layout
+    process: Callable[[Tensor, int], Tensor], blocks: Iterable[Tensor], layout: Layout
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Process a signal that arrives in blocks.
 
     Args:
-        process: a segment (..., n) to a tensor (..., n) with any other axes before.
+        process: a segment (..., n) and the number of its first frame to a tensor (..., n), any other axes before.
         blocks: the signal, (..., n) each, n from 0 on.
         layout: the segments.
 
@@ -98,7 +108,7 @@ def process_in_segments(
             return
         signal = torch.cat(waiting, -1)
         last = start + held <= layout.end(i)
-        processed = process(signal[..., : layout.end(i) - start])
+        processed = process(signal[..., : layout.end(i) - start], layout.first_frame(i))
         seam = layout.seam(i) - start
         following = held if last else layout.seam(i + 1) - start
         part = processed[..., seam:following]

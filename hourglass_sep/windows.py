@@ -21,6 +21,7 @@ def masks_by_window(
     device: torch.device,
     tick: Callable[[float], object],
     stacks: slice = slice(None),
+    first_frame: int = 0,
 ) -> Tensor:
     """Cut a magnitude into windows, and keep the middle of each one's masks (Park 2018, section 3.4).
 
@@ -34,6 +35,7 @@ def masks_by_window(
         device: the network's.
         tick: called with the fraction that is done.
         stacks: whose masks to return.
+        first_frame: the number of the magnitude's first frame; windows keep what begins at multiples of their hop.
 
     Returns:
         Raw masks (K, B, S, F, T), float32, on the magnitude's device.
@@ -42,8 +44,9 @@ def masks_by_window(
     context = 0 if window_frames is None else context_frames
     window = window_frames or n_frames
     hop = window - 2 * context
-    n_windows = -(-n_frames // hop)
-    padded = F.pad(magnitude, (context, n_windows * hop - n_frames + context))
+    before = first_frame % hop if window_frames is not None else 0
+    n_windows = -(-(before + n_frames) // hop)
+    padded = F.pad(magnitude, (before + context, n_windows * hop - before - n_frames + context))
     windows = padded.unfold(-1, window, hop)  # (B, 1, F, n_windows, T)
     windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, 1, n_freq, window)
     clip_scale = input_scale(magnitude).repeat_interleave(n_windows, 0)
@@ -58,4 +61,4 @@ def masks_by_window(
     n_stacks, _, n_sources = masks.shape[:3]
     masks = masks.reshape(n_stacks, n_batch, n_windows, n_sources, n_freq, hop)
     masks = masks.permute(0, 1, 3, 4, 2, 5).flatten(-2)  # (K, B, S, F, n_windows * hop)
-    return masks[..., :n_frames]
+    return masks[..., before : before + n_frames]

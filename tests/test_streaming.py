@@ -8,6 +8,7 @@ import math
 import random
 import weakref
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_a_song_separated_in_segments_is_the_song_separated_at_once() -> None:
     for rate, (window, context) in itertools.product(
         (8000, 16000, 44100, 44101), ((64, 8), (64, 16), (32, 15), (20, 2))
     ):
-        settings = {"window_frames": window, "context_frames": context}
+        settings: dict[str, object] = {"window_frames": window, "context_frames": context}
         mixture = song(15 * rate, channels=1)
         whole = separator(segment_seconds=1000.0, **settings).separate(mixture, rate)
         cut = separator(**settings).separate(mixture, rate)
@@ -107,9 +108,9 @@ def test_turning_up_a_second_changes_nothing_outside_of_its_windows() -> None:
 
 
 def test_segments_that_disagree_are_cross_faded() -> None:
-    layout = Layout.of_windows(10.0, hop=16, context=4, target=64)
+    layout = Layout.of_windows(Fraction(10), hop=16, context=4, target=64)
     numbers = itertools.count()
-    parts = process_in_segments(lambda x: torch.full_like(x, next(numbers)), [torch.zeros(1, 2000)], layout)
+    parts = process_in_segments(lambda x, _: torch.full_like(x, next(numbers)), [torch.zeros(1, 2000)], layout)
     joined = torch.cat([part for _, part in parts], -1)[0]
     steps = joined.diff()
     assert joined.shape == (2000,)
@@ -121,17 +122,17 @@ def test_segments_that_disagree_are_cross_faded() -> None:
 
 
 def test_the_mixture_comes_with_its_processed_self() -> None:
-    layout = Layout.of_windows(10.0, hop=16, context=4, target=64)
+    layout = Layout.of_windows(Fraction(10), hop=16, context=4, target=64)
     signal = torch.arange(3000.0)[None]
-    for mixture, processed in process_in_segments(lambda x: 2 * x, in_blocks(signal, 3), layout):
+    for mixture, processed in process_in_segments(lambda x, _: 2 * x, in_blocks(signal, 3), layout):
         torch.testing.assert_close(processed, 2 * mixture)
 
 
 def test_only_one_segment_is_held_at_a_time() -> None:
     alive: list[weakref.ref[Tensor]] = []
-    layout = Layout.of_windows(10.0, hop=16, context=4, target=64)
+    layout = Layout.of_windows(Fraction(10), hop=16, context=4, target=64)
 
-    def process(segment: Tensor) -> Tensor:
+    def process(segment: Tensor, first_frame: int) -> Tensor:
         gc.collect()
         assert sum(ref() is not None for ref in alive) <= 1  # the one that the reader of parts may hold
         result = segment.clone()
@@ -148,11 +149,11 @@ def test_only_one_segment_is_held_at_a_time() -> None:
 
 def test_progress_rises_to_one_and_tells_the_speed() -> None:
     seen: list[Progress] = []
-    separator().separate(song(10 * 16000), 16000, progress=seen.append)
+    separator(batch_windows=1).separate(song(10 * 16000), 16000, progress=seen.append)
     fractions = [progress.fraction or 0.0 for progress in seen]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert len(fractions) > 10
+    assert len(fractions) > 5
     assert all(progress.real_time_factor > 0 for progress in seen)
     assert seen[-1].eta_seconds == 0
     middle = seen[len(seen) // 2]
