@@ -1,6 +1,6 @@
 """Whole separations, measured side by side in one run: against Spleeter, against the paper's windows, and by length.
 
-    python experiments/bench_separation.py            # most of an hour on two cores; --quick: two minutes
+    python experiments/bench_separation.py            # half an hour on two idle cores; --quick: two minutes
 
 Songs are synthetic. Every system with its number of threads is a process of its own that stays, warm, while another
 one works; only one works at a time. Parts that are left out with `--parts` keep their rows in the files. Spleeter takes
@@ -125,7 +125,8 @@ def against_the_papers_windows(chosen: argparse.Namespace) -> Iterator[Measured]
     """The paper's network with our windows and with its own."""
     for threads in chosen.threads:
         with Worker("windows", threads) as worker:
-            window, context = worker.ready["window_frames"], chosen.context or worker.ready["context_frames"]
+            window = worker.ready["window_frames"]
+            context = worker.ready["context_frames"] if chosen.context is None else chosen.context
             ours, theirs = (f"{window} frames every {window - 2 * some}" for some in (context, PAPERS_CONTEXT))
             if ours == theirs:
                 say(f"the default windows are the paper's, {ours}: not compared")

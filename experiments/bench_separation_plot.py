@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -140,15 +140,18 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             memory.plot(sound, [mib / 1024 for mib in peak], color=colour, marker="o", markersize=4)
     ends = [end([float(row["seconds_of_sound"]) for row in rows]) for end in (min, max)]
     time.plot(ends, ends, color="grey", linewidth=0.8, linestyle="--")
-    time.text(ends[0], 1.3 * ends[0], "as long as playing it", color="dimgrey", fontsize="small",
-              rotation=45, rotation_mode="anchor", transform_rotates_text=True)  # fmt: skip
+    middle = (ends[0] * ends[1]) ** 0.5
+    time.annotate("as long as playing it", (middle, middle), (-6, 3), textcoords="offset points", color="dimgrey",
+                  fontsize="small", ha="right")  # fmt: skip
     memory.axhline(1, color="grey", linewidth=0.8, linestyle="--")
     memory.annotate("1 GiB", (1, 1), (-4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
                     color="dimgrey", fontsize="small", ha="right")  # fmt: skip
     scale(time, sorted({float(row["seconds_of_sound"]) for row in rows}))
     scale(memory, sorted({float(row["seconds_of_sound"]) for row in rows}))
     time.set_title("time from file to files", fontsize="medium")
+    time.yaxis.set_major_locator(FixedLocator([0.1, 1, 10, 60, 600, 3600]))
     time.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
+    time.yaxis.set_minor_locator(NullLocator())
     memory.set_title("peak memory of the process, GiB", fontsize="medium")
     memory.yaxis.set_major_locator(FixedLocator([2**power for power in range(-2, 7)]))
     memory.yaxis.set_major_formatter(FuncFormatter(lambda gib, _: f"{gib:g}"))
@@ -164,7 +167,7 @@ def scale(axis: Axes, lengths: Sequence[float]) -> None:
     axis.loglog()
     axis.grid(color="0.9")
     axis.set_xticks(lengths, [clock(length) for length in lengths])
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("length of the song")
 
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "score": "score any tool's stems: --reference DIR --estimate DIR",
     "report": "tables, intervals and plots of scores: SCORES.json ... -o FOLDER",
     "separate": "separate songs: FILE ... -o FOLDER",
+    "export": "write the mask network as ONNX: -n NAME -o FILE.onnx",
+    "doctor": "what works here: versions, devices, formats, weights, data, a self-test",
 }
 
 

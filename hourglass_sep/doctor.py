@@ -107,8 +107,8 @@ def data_sets() -> list[Row]:
         split = split_clips(find_clips(root), data.split, data.train_singers, data.validation_songs)
     except DataError:
         source = "HOURGLASS_DATA_DIR" + " is not set" * ("HOURGLASS_DATA_DIR" not in os.environ)
-        remedy = "export HOURGLASS_DATA_DIR=FOLDER, the one that holds Wavfile; separating songs needs none"
-        return [row("missing", "MIR-1K", f"no clips in {root} ({source})", remedy=remedy, **facts)]
+        text = f"no clips in {root} ({source}); only training and scoring need them"
+        return [row("missing", "MIR-1K", text, remedy="export HOURGLASS_DATA_DIR=/path/to/MIR-1K", **facts)]
     clips = {"training": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     text = ", ".join(f"{count} {part}" for part, count in clips.items())
     return [row("ok", "MIR-1K", f"{text} clips in {root}", clips=clips, **facts)]
@@ -189,7 +189,7 @@ def examine() -> dict[str, Any]:
         remedies: dict[str, list[str]] = {}
         for finding in needed:
             remedies.setdefault(finding["remedy"], []).append(finding["what"])
-        verdict = "; ".join(f"{', '.join(names)}: {remedy}" for remedy, names in remedies.items())
+        verdict = "; ".join(f"{', '.join(names)} -> {remedy}" for remedy, names in remedies.items())
         verdict = f"does not work: {verdict}"
     return {"works": not needed, "verdict": verdict, "seconds": round(time.perf_counter() - began, 2)} | found
 

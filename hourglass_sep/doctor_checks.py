@@ -205,8 +205,9 @@ def _weights(path: Path) -> Row:
     except Exception as error:
         return row("failed", path.stem, reason(error), remedy=REINSTALL, **facts)
     facts["parameters"] = sum(value.numel() for value in separator.network.parameters())
-    text = f"{facts['parameters']:,} parameters, {len(content) / 1e6:.1f} MB, sha256 {facts['sha256'][:16]}; GNSDR "
-    return row("ok", path.stem, text + ", ".join(f"{name} {db} dB" for name, db in facts["gnsdr_db"].items()), **facts)
+    known = ", ".join(f"{name} {db} dB" for name, db in facts["gnsdr_db"].items() if db is not None)
+    text = f"{facts['parameters']:,} parameters, {len(content) / 1e6:.1f} MB, sha256 {facts['sha256'][:16]}"
+    return row("ok", path.stem, f"{text}; GNSDR {known or 'not on its card'}", **facts)
 
 
 def _recorded(path: Path) -> str | None:
@@ -262,4 +263,4 @@ def _separate(device: str, sources: Any) -> Row:
     if not min(gains) >= LEAST_GAIN_DB:
         return row("failed", device, f"{text}: it should be {LEAST_GAIN_DB:+g} or more", remedy=remedy, **facts)
     speed = f"{SELF_TEST_SECONDS:g} s of a song in {seconds:.2f} s ({seconds / SELF_TEST_SECONDS:.3f} x real time)"
-    return row("ok", device, f"{speed}: {text}; sum right to {off:.0e}".replace("e-0", "e-"), **facts)
+    return row("ok", device, f"{speed}: {text}; sum within {off:.0e}".replace("e-0", "e-"), **facts)

@@ -83,7 +83,7 @@ class Report:
             "done",
             stems={name: str(path) for name, path in job.stems.items()},
             picture=str(job.picture) if job.picture else None,
-            duration_seconds=round(outcome.duration_seconds, 3),
+            duration_seconds=round(outcome.duration_seconds, 6),
             work_seconds=round(outcome.work_seconds, 3),
             real_time_factor=round(outcome.real_time_factor, 5),
             clipped_samples=outcome.clipped_samples,
@@ -130,7 +130,7 @@ class Report:
             self._say(self._table())
         if worked:
             self._say(
-                f"{_clock(sound)} of sound in {_clock(seconds)} ({seconds / sound:.3f} x real time)"
+                f"{_clock(sound)} of sound in {_clock(seconds)} ({seconds / max(sound, 1e-6):.3f} x real time)"
                 + (f", peak memory {memory:.0f} MiB" if memory else "")
             )
         return 1 if failed or self._interrupted else 0

@@ -212,9 +212,10 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
         except AudioError as error:
             job.error = str(error)
             continue
+        if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
+            job.error = f"{song.path} gives its stems no name: rename it"
+            continue
         job.subtype = audio.choose_subtype(song.path, job.info, output.format, output.bit_depth)
-        if Path(song.track).name in ("", ".", ".."):
-            raise AudioError(f"{song.path} gives its stems no name: rename it")
         job.stems = {name: output.path(song, name, output.format) for name in output.names}
         if output.picture:
             job.picture = output.path(song, PICTURE, "png")

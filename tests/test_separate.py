@@ -1,71 +1,458 @@
+"""The command: files to files, good ones and bad ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from av_files import encode
+from torch import Tensor
 
-from hourglass_sep import separate
-from hourglass_sep.errors import AudioError, UserError
+from hourglass_sep import audio, separate
+from hourglass_sep.errors import UserError
+from hourglass_sep.separation import separate_file
 from hourglass_sep.separator import Separator
 
 
+def noise(n_samples: int, channels: int = 2, level: float = 0.1) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, level, (n_samples, channels)).clip(-1, 1)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("song.wav", noise(9000), 44100)
+    return tmp_path
+
+
+def files(folder: str | Path = ".") -> list[str]:
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def stems_of(folder: str | Path, suffix: str = "wav") -> list[Tensor]:
+    return [audio.read(Path(folder) / f"{name}.{suffix}")[0] for name in ("vocals", "accompaniment")]
+
+
+def test_paths_go_to_standard_output_and_the_rest_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert separate.run(["song.wav", "-o", "out"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["out/song/vocals.wav", "out/song/accompaniment.wav"]
+    assert "device: cpu" in captured.err
+    assert "x real time), peak memory" in captured.err
+    assert "nothing" not in captured.err
+    assert separate.run(["song.wav", "-o", "out", "--overwrite", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert files() == ["out/song/accompaniment.wav", "out/song/vocals.wav", "song.wav"]
+
+
+@pytest.mark.parametrize(("subtype", "step"), [("PCM_16", 2.0**-15), ("PCM_24", 2.0**-23), ("FLOAT", 1e-6)])
+def test_stems_add_up_to_the_song_to_one_step_of_its_format(subtype: str, step: float) -> None:
+    loud = noise(100_000, level=0.2)
+    soundfile.write("loud.wav", loud, 44100, subtype)
+    song, _ = audio.read("loud.wav")
+    assert separate.run(["loud.wav", "-q"]) == 0
+    assert {audio.info(path).bit_depth for path in files("separated")} == {audio.info("loud.wav").bit_depth}
+    total = sum(stems_of("separated/loud"))
+    assert float((total - song).abs().max()) <= step * 1.0001
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.flac", "a.m4a", "film.mp4"])
+@pytest.mark.parametrize("form", ["wav", "mp3", "ogg", "flac"])
+def test_stems_have_the_songs_rate_channels_and_length_in_every_format(name: str, form: str) -> None:
+    if name.endswith(("m4a", "mp4")):
+        encode(Path(name), noise(30000).T.astype("float32"), 48000, "aac", None, name == "film.mp4")
+    else:
+        soundfile.write(name, noise(30000), 48000)
+    song, rate = audio.read(name)
+    assert separate.run([name, "--format", form, "-q", "-o", "out"]) == 0
+    for path in files("out"):
+        stem, stem_rate = audio.read(path)
+        assert (stem.shape, stem_rate) == (song.shape, rate)
+    if form in ("wav", "flac"):
+        assert float((sum(stems_of(Path("out") / Path(name).stem, form)) - song).abs().max()) < 2.0**-14
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44101, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 6])
+def test_any_rate_and_number_of_channels_is_separated(rate: int, channels: int) -> None:
+    soundfile.write("odd.wav", noise(rate // 2, channels), rate, "PCM_24")
+    assert separate.run(["odd.wav", "-q"]) == 0
+    song, _ = audio.read("odd.wav")
+    torch.testing.assert_close(sum(stems_of("separated/odd")), song, atol=2.0**-22, rtol=0)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 100])
+def test_the_shortest_songs_are_separated(n_samples: int) -> None:
+    soundfile.write("short.wav", noise(n_samples, 1), 44100)
+    assert separate.run(["short.wav", "-q"]) == 0
+    assert all(stem.shape == (1, n_samples) for stem in stems_of("separated/short"))
+
+
+def test_silence_is_warned_about_and_separated(capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write("rest.wav", np.zeros(5000), 22050)
+    assert separate.run(["rest.wav"]) == 0
+    assert not any(stem.any() for stem in stems_of("separated/rest"))
+    assert "rest.wav is silent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["two words.wav", "Lied ä 歌.wav", "-dash.wav", "per%cent {brace}.wav", "a.b.c.wav"])
+def test_odd_names_are_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("song.wav").rename(name)
+    assert separate.run(["-o", "out", "--", name]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"out/{Path(name).stem}/vocals.wav"
+
+
+def test_the_same_song_gives_the_same_bytes_twice() -> None:
+    for folder in ("one", "two"):
+        assert separate.run(["song.wav", "-o", folder, "-q", "--float32"]) == 0
+    for one, two in zip(files("one"), files("two"), strict=True):
+        assert Path(one).read_bytes() == Path(two).read_bytes()
+
+
+def test_the_other_stem_is_added_up_taken_away_or_left_out() -> None:
+    assert separate.run(["song.wav", "-o", "plain", "-q", "--float32"]) == 0
+    for method in ("add", "minus", "none"):
+        options = ["song.wav", "-o", method, "-q", "--float32", "--two-stems", "vocals", "--other-method", method]
+        assert separate.run(options) == 0
+    rest = {method: audio.read(f"{method}/song/no_vocals.wav")[0] for method in ("add", "minus")}
+    vocals, accompaniment = stems_of("plain/song")
+    assert torch.equal(rest["add"], accompaniment)
+    torch.testing.assert_close(rest["minus"], audio.read("song.wav")[0] - vocals)
+    assert files("none") == ["none/song/vocals.wav"]
+    assert separate.run(["song.wav", "-o", "one", "-q", "--stems", "accompaniment"]) == 0
+    assert files("one") == ["one/song/accompaniment.wav"]
+
+
+class Louder(torch.nn.Module):
+    """Masks that make a voice three times as loud as the song, and as much the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor([0.5, 3.0]))
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        return self.gain[:, None, None].expand(1, len(magnitude), 2, *magnitude.shape[-2:])
+
+
 @pytest.fixture
-def song(tmp_path: Path) -> Path:
-    path = tmp_path / "song.wav"
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (9000, 2)), 44100)
-    return path
+def louder() -> Separator:
+    from hourglass_sep.spectrogram import Spectrogram
+
+    return Separator(Louder(), Spectrogram(), masks="raw")
 
 
-def test_a_song_is_never_replaced_by_its_own_stem(song: Path, tmp_path: Path, tiny_separator: Separator) -> None:
-    (tmp_path / "vocals").mkdir()
-    own = song.rename(tmp_path / "vocals" / "vocals.wav")
-    before = own.read_bytes()
-    with pytest.raises(AudioError, match="overwritten"):
-        separate.separate_file(tiny_separator, own, tmp_path)
-    assert own.read_bytes() == before
-
-
-@pytest.mark.parametrize("name", ["...wav", "..wav"])
-def test_no_stem_is_written_outside_of_the_folder_for_stems(
-    name: str, song: Path, tmp_path: Path, tiny_separator: Separator
+@pytest.mark.parametrize("mode", ["none", "rescale", "clamp"])
+@pytest.mark.parametrize("depth", ["16", "float32"])
+def test_what_is_beyond_full_scale_is_clipped_counted_turned_down_or_cut(
+    mode: str, depth: str, louder: Separator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = song.rename(tmp_path / name)
-    with pytest.raises(AudioError, match="rename it"):
-        separate.separate_file(tiny_separator, odd, tmp_path / "stems")
-    assert not (tmp_path / "vocals.wav").exists()
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 8000)
+    soundfile.write("tone.wav", tone, 8000)
+    monkeypatch.setattr(Separator, "load", lambda *_, **__: louder)
+    assert separate.run(["tone.wav", "--clip-mode", mode, "--bit-depth", depth]) == 0
+    vocals, accompaniment = stems_of("separated/tone")
+    error = capsys.readouterr().err
+    peak = float(vocals[:, 2000:-2000].abs().max())
+    level = float(accompaniment[:, 2000:-2000].abs().max())
+    if mode == "rescale":
+        assert 0.95 < peak <= 1
+        assert level == pytest.approx(peak / 6, rel=1e-3)  # one gain for both
+        assert "turned down to 0.6" in error
+    else:
+        assert level == pytest.approx(0.25, rel=1e-3)
+        assert peak == pytest.approx(1.5 if mode == "none" and depth == "float32" else 1.0, rel=1e-3)
+    clipped = mode == "none" and depth == "16"
+    assert ("were clipped: --clip-mode rescale" in error) == clipped
+    assert files("separated") == ["separated/tone/accompaniment.wav", "separated/tone/vocals.wav"]
 
 
-def test_silence_is_warned_about_and_separated(
-    tmp_path: Path, tiny_separator: Separator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    soundfile.write(tmp_path / "rest.wav", np.zeros(5000), 22050)
-    for path in separate.separate_file(tiny_separator, tmp_path / "rest.wav", tmp_path):
-        assert not soundfile.read(path)[0].any()
-    assert "is silent" in capsys.readouterr().err
+def test_a_preview_is_that_part_of_the_song() -> None:
+    soundfile.write("long.wav", noise(5 * 8000, 1), 8000)
+    assert separate.run(["long.wav", "--start", "1.5", "--duration", "2", "-q", "--float32"]) == 0
+    song, _ = audio.read("long.wav")
+    torch.testing.assert_close(sum(stems_of("separated/long")), song[:, 12000:28000], atol=1e-6, rtol=0)
+    assert separate.run(["long.wav", "--start", "9", "-o", "late"]) == 1
+    assert not Path("late").exists()
 
 
-def test_songs_that_would_share_a_folder_are_named(song: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"song\.wav and .*Song\.flac would share"):
-        separate.run([str(song), str(tmp_path / "Song.flac")])
+def test_a_picture_is_drawn_beside_the_stems(capsys: pytest.CaptureFixture[str]) -> None:
+    assert separate.run(["song.wav", "--plot", "-o", "out"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "out/song/picture.png"
+    assert Path("out/song/picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(files("out")) == 3
 
 
-def test_a_missing_song_is_found_before_any_is_separated(song: Path, tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"missing\.wav does not exist"):
-        separate.run([str(song), str(tmp_path / "missing.wav"), "-o", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
-
-
-def test_masks_are_refined_and_sounds_rebuilt_as_the_command_line_says(song: Path, tmp_path: Path) -> None:
+def test_masks_are_refined_and_sounds_rebuilt_as_the_command_line_says() -> None:
     stems = {}
     for name, options in {
         "plain": [],
         "refined": ["--refine", "nmf", "--set", "refine.rank=5"],
         "filtered": ["--reconstruct", "wiener", "--set", "reconstruct.iterations=2"],
+        "silent": ["--high-band", "zero"],
     }.items():
-        paths = separate.run([str(song), "-o", str(tmp_path / name), *options])
-        stems[name] = [soundfile.read(path)[0] for path in paths]
-        np.testing.assert_allclose(sum(stems[name]), soundfile.read(song)[0], atol=1e-4)
-    for name in ("refined", "filtered"):
-        assert np.abs(stems[name][0] - stems["plain"][0]).max() > 1e-3
+        assert separate.run(["song.wav", "-o", name, "-q", "--float32", *options]) == 0
+        stems[name] = stems_of(f"{name}/song")
+    song, _ = audio.read("song.wav")
+    for name in ("refined", "filtered", "silent"):
+        assert float((stems[name][0] - stems["plain"][0]).abs().max()) > 1e-3
+        if name != "silent":
+            torch.testing.assert_close(sum(stems[name]), song, atol=1e-4, rtol=0)
     with pytest.raises(UserError, match="rank=0 is not allowed"):
-        separate.run([str(song), "--refine", "nmf", "--set", "refine.rank=0"])
+        separate.run(["song.wav", "-o", "bad", "--refine", "nmf", "--set", "refine.rank=0"])
+
+
+def test_a_list_on_standard_input_and_what_exists_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("other.flac", noise(5000), 44100)
+    assert separate.run(["other.flac", "-q"]) == 0
+    before = Path("separated/other/vocals.wav").stat().st_mtime_ns
+    monkeypatch.setattr(sys, "stdin", io.StringIO("song.wav\nother.flac\n"))
+    assert separate.run(["-", "--skip-existing", "--json"]) == 0
+    songs = json.loads(capsys.readouterr().out)["songs"]
+    assert [(song["song"], song["status"]) for song in songs] == [("song.wav", "done"), ("other.flac", "skipped")]
+    assert songs[0]["duration_seconds"] == pytest.approx(9000 / 44100, abs=1e-3)
+    assert songs[0]["stems"]["vocals"] == "separated/song/vocals.wav"
+    assert Path("separated/other/vocals.wav").stat().st_mtime_ns == before
+
+
+def test_songs_found_in_folders_keep_their_folders() -> None:
+    for name in ("in/a/01.wav", "in/b/01.wav"):
+        Path(name).parent.mkdir(parents=True)
+        soundfile.write(name, noise(500), 8000)
+    assert separate.run(["-r", "in", "-q", "-o", "in/out"]) == 0
+    assert files("in/out") == [f"in/out/{k}/01/{stem}.wav" for k in "ab" for stem in ("accompaniment", "vocals")]
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing.wav": (lambda path: None, "does not exist"),
+    "empty.wav": (lambda path: path.touch(), "is an empty file"),
+    "folderlike.wav": (lambda path: os.mkfifo(path), "is not a plain file"),
+    "text.wav": (lambda path: path.write_text("Not a song.\n" * 100), "cannot be read as audio"),
+    "text.mp3": (lambda path: path.write_text("Not a song.\n" * 100), "cannot be read as audio"),
+    "text.m4a": (lambda path: path.write_text("Not a song.\n" * 100), "cannot be read as audio"),
+    "bytes.flac": (lambda path: path.write_bytes(bytes(range(256)) * 40), "cannot be read as audio|no sound"),
+    "bare.raw": (lambda path: path.write_bytes(bytes(4000)), "cannot be read as audio|no sound"),
+    "nan.wav": (lambda path: soundfile.write(path, np.full(4000, np.nan), 8000, "FLOAT"), "holds NaN"),
+    "inf.wav": (lambda path: soundfile.write(path, [0.0] * 70000 + [np.inf], 8000, "DOUBLE"), "holds NaN"),
+    "hollow.wav": (lambda path: soundfile.write(path, np.zeros((0, 2)), 8000), "no samples"),
+    "slow.wav": (lambda path: soundfile.write(path, np.zeros(10), 10), "10 Hz"),
+    "fast.wav": (lambda path: soundfile.write(path, np.zeros(10), 2_000_000_000), "2000000000 Hz"),
+    "cut.wav": (lambda path: halve(soundfile.write(path, noise(9000), 8000), path), "truncated"),
+    "cut.flac": (lambda path: halve(soundfile.write(path, noise(90000), 8000), path), r"truncated|damaged"),
+    "cut.ogg": (lambda path: halve(soundfile.write(path, noise(90000), 8000), path), "truncated"),
+    "cut.mp3": (lambda path: halve(soundfile.write(path, noise(90000), 8000), path), "truncated"),
+    "cut.m4a": (lambda path: halve(encode(path, noise(90000).T, 44100, "aac"), path), "truncated"),
+    "silent.mp4": (lambda path: encode(path, None, 0, "", None, True), "has no sound"),
+    "channels.wav": (
+        lambda path: path.write_bytes(
+            b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\1\0\0\0\x40\x1f\0\0\0\0\0\0\0\0\x10\0data\x08\0\0\0" + bytes(8)
+        ),
+        "cannot be read as audio|no sound",
+    ),
+}
+
+
+def halve(_: object, path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_song_is_named_in_one_line_leaves_nothing_and_does_not_stop_the_others(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, words = BROKEN[name]
+    make(Path(name))
+    before = Path(name).read_bytes() if Path(name).is_file() else None
+    assert separate.run([name, "song.wav", "-o", "out", "-q"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert name in line
+    assert re.search(words, line), line
+    assert files("out") == ["out/song/accompaniment.wav", "out/song/vocals.wav"]
+    assert (Path(name).read_bytes() if Path(name).is_file() else None) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "mode"), [*((form, "none") for form in audio.FORMATS), ("wav", "rescale")])
+def test_a_full_disk_is_named_and_leaves_nothing(form: str, mode: str) -> None:
+    soundfile.write("long.wav", noise(400_000), 44100)
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hourglass_sep.separate",
+            "long.wav",
+            "-o",
+            "out",
+            "--format",
+            form,
+            "--clip-mode",
+            mode,
+            "-q",
+        ],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert result.returncode == 1, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "cannot be written to" in line
+    assert "make room" in line
+    assert not Path("out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert separate.run(["song.wav", "-o", "song.wav/out", "-q"]) == 1
+    assert "song.wav/out/song/vocals.wav cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_read_only_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("closed").mkdir(mode=0o500)
+    assert separate.run(["song.wav", "-o", "closed", "-q"]) == 1
+    assert "Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--stems", "vocals", "--two-stems", "vocals"], "do not go together"),
+        (["--overwrite", "--skip-existing"], "do not go together"),
+        (["--stems", "drums"], "drums"),
+        (["-n", "nobody"], "nobody"),
+        (["--format", "flac", "--float32"], "--format wav"),
+        (["--start", "-1"], "--start"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_work(options: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        separate.run(["song.wav", "-o", "out", *options])
+    assert not Path("out").exists()
+
+
+def test_what_nobody_thought_of_does_not_stop_the_other_songs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("bad.wav", noise(500), 8000)
+    soundfile.write("good.wav", noise(500), 8001)
+    normal = Separator.pairs
+
+    def pairs(self: Separator, blocks: Iterator[Tensor], rate: int, ticker: object) -> Iterator[tuple[Tensor, Tensor]]:
+        if rate == 8000:
+            raise RuntimeError("out of\nmemory")
+        return normal(self, blocks, rate, ticker)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Separator, "pairs", pairs)
+    assert separate.run(["bad.wav", "good.wav", "-q"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bad.wav could not be separated (RuntimeError: out of memory)" in line
+    assert files("separated") == ["separated/good/accompaniment.wav", "separated/good/vocals.wav"]
+
+
+def test_separate_file_is_the_same_from_python(tiny_separator: Separator) -> None:
+    paths = separate_file(tiny_separator, "song.wav", "out", format="flac")
+    assert [str(path) for path in paths] == ["out/song/vocals.flac", "out/song/accompaniment.flac"]
+    with pytest.raises(UserError, match="exists"):
+        separate_file(tiny_separator, "song.wav", "out", format="flac")
+    with pytest.raises(UserError, match="does not exist"):
+        separate_file(tiny_separator, "gone.wav", "out")
+
+
+def test_separate_takes_paths_arrays_and_tensors(tiny_separator: Separator) -> None:
+    tensor, rate = audio.read("song.wav")
+    by_tensor = tiny_separator.separate(tensor, rate)
+    by_array = tiny_separator.separate(tensor.numpy().astype("float64"), np.int64(rate))  # type: ignore[arg-type]
+    by_path = tiny_separator.separate("song.wav")
+    assert by_path.sample_rate_hz == 44100
+    assert isinstance(by_array["vocals"], np.ndarray)
+    assert torch.equal(by_path["vocals"], by_tensor["vocals"])
+    np.testing.assert_array_equal(by_array["vocals"], by_tensor["vocals"].numpy())
+
+
+def start(*options: str) -> subprocess.Popen[str]:
+    """The command, in work: something has been written."""
+    code = (
+        "import time; from hourglass_sep import separate, separator; step = separator.Separator._separate_segment\n"
+        "def slow(*arguments): time.sleep(0.3); return step(*arguments)\n"
+        "separator.Separator._separate_segment = slow; separator.SEGMENT_SECONDS = 2; separate.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until = time.monotonic() + 60
+    while not list(Path("out").rglob("*.part")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_whole_files_only(number: signal.Signals) -> None:
+    soundfile.write("long.wav", noise(44100 * 200), 44100)
+    before = Path("long.wav").read_bytes()
+    process = start("song.wav", "long.wav", "-o", "out", "-q")
+    while not Path("out/long").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    left = files("out")
+    assert [path for path in left if not path.endswith(".part")] == [
+        "out/song/accompaniment.wav",
+        "out/song/vocals.wav",
+    ]
+    assert Path("long.wav").read_bytes() == before
+    if number != signal.SIGKILL:
+        assert process.returncode == 1
+        (line,) = errors.splitlines()
+        assert "interrupted: 1 of 2 song(s) done" in line
+        assert "--skip-existing" in line
+        assert len(left) == 2
+        assert not Path("out/long").exists()
+    assert separate.run(["song.wav", "long.wav", "-o", "out", "--skip-existing", "--duration", "1"]) == 0
+    assert len(files("out")) == 4
+
+
+@pytest.mark.slow
+def test_separate_imports_neither_lightning_nor_wandb_nor_hydra_nor_librosa() -> None:
+    code = (
+        "import sys; from hourglass_sep import separate; code = separate.run(['song.wav', '-q']); "
+        "bad = {'pytorch_lightning', 'lightning', 'wandb', 'hydra', 'librosa', 'matplotlib'} & set(sys.modules); "
+        "assert not bad, bad; sys.exit(code)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_song() -> None:
+    """The default weights, 44.1 kHz stereo: four minutes and sixteen, and both below a gibibyte."""
+    peaks = []
+    for minutes in (4, 16):
+        with soundfile.SoundFile("long.wav", "w", 44100, 2) as file:
+            for _ in range(minutes):
+                file.write(noise(44100 * 60))
+        command = [sys.executable, "-m", "hourglass_sep.separate", "long.wav", "--json", "--overwrite"]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(json.loads(result.stdout)["peak_memory_mib"])
+    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[1] < 1024

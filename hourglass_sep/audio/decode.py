@@ -187,7 +187,7 @@ def _first_that_can(path: Path) -> Decoder:
 
     try:
         decoder = _Sndfile(path)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
         return Ffmpeg(path)
     if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
         with suppress(AudioError):

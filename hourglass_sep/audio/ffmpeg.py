@@ -33,7 +33,7 @@ class Ffmpeg(Decoder):
             self._container: Any = av.open(self._file, options={"protocol_whitelist": "file"})
             self._stream: Any = self._container.streams.best("audio")
             if self._stream is None:
-                raise AudioError(f"{path} has no sound in it: give a file with an audio track")
+                raise AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
             self._frames = self._decode()
             first = next(self._frames, None)
         except self._errors as error:
