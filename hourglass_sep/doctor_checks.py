@@ -260,7 +260,7 @@ def _separate(device: str, sources: Any) -> Row:
     if not off <= SUM_TOLERANCE:
         return row("failed", device, f"the stems add up to the song but for {off:.1g}", remedy=remedy, **facts)
     text = ", ".join(f"{name} {gain:+.1f} dB SI-SDR" for name, gain in zip(SOURCES, gains, strict=True))
-    if not min(gains) >= LEAST_GAIN_DB:
+    if not all(gain >= LEAST_GAIN_DB for gain in gains):
         return row("failed", device, f"{text}: it should be {LEAST_GAIN_DB:+g} or more", remedy=remedy, **facts)
     speed = f"{SELF_TEST_SECONDS:g} s of a song in {seconds:.2f} s ({seconds / SELF_TEST_SECONDS:.3f} x real time)"
     return row("ok", device, f"{speed}: {text}; sum within {off:.0e}".replace("e-0", "e-"), **facts)

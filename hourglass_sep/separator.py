@@ -59,7 +59,7 @@ class Separator(nn.Module):
             ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
         refine: masks (B, S, F, T), magnitude (B, 1, F, T) to refined masks.
         reconstruct: masks and the mixture's spectrum to waveforms.
-        batch_windows: windows that go through the network together.
+        batch_windows: windows that go through the network together; by default few on a CPU, whose caches hold no more.
         segment_seconds: about how much of a song is in memory at once.
 
     Raises:
@@ -77,7 +77,7 @@ class Separator(nn.Module):
         high_band: str = "average",
         refine: NoRefinement | None = None,
         reconstruct: MixturePhase | None = None,
-        batch_windows: int = 8,
+        batch_windows: int | None = None,
         segment_seconds: float = SEGMENT_SECONDS,
     ) -> None:
         super().__init__()
@@ -85,7 +85,8 @@ class Separator(nn.Module):
         check_choice("inference.masks", masks, MASK_RULES)
         check_choice("inference.high_band", high_band, HIGH_BANDS)
         check_whole("inference.context_frames", context_frames, least=0)
-        check_whole("inference.batch_windows", batch_windows)
+        if batch_windows is not None:
+            check_whole("inference.batch_windows", batch_windows)
         if not segment_seconds > 0:
             raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
         if window_frames is not None:
@@ -241,8 +242,9 @@ class Separator(nn.Module):
         finally:
             self.network.train(training)
 
+    @torch.no_grad()
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
-        """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device."""
+        """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device; training wants the network alone."""
 
         def process(segment: Tensor, first_frame: int) -> Tensor:
             return self._separate_segment(segment, sample_rate_hz, first_frame, Ticker())
@@ -305,13 +307,14 @@ class Separator(nn.Module):
             self.window_frames,
             self.context_frames,
             self.scale,
-            self.batch_windows,
+            self.batch_windows or (2 if self.device.type == "cpu" else 32),
             self.device,
             tick=lambda fraction: ticker.within(fraction * seconds),
             stacks=stacks,
             first_frame=first_frame,
         )
 
+    @torch.no_grad()
     def render(
         self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: MixturePhase | None = None
     ) -> Tensor:

@@ -396,14 +396,13 @@ def test_dependencies_that_are_missing_or_out_of_bounds_are_named_with_what_to_i
     monkeypatch.setattr("importlib.metadata.requires", lambda name: lines)
     only("versions")
     found = doctor.examine()
-    rows = {row["what"]: (row["status"], row["label"], row["remedy"]) for row in found["versions"][3:]}
-    assert rows == {
-        "numpy": ("ok", "dependencies", ""),
-        "torch": ("failed", "dependencies", "pip install 'torch==1.0.*'"),
-        "no-such-library": ("missing", "dependencies", "pip install 'no-such-library>=2'"),
-        "rich": ("failed", "optional", "pip install 'rich<1'"),
-        "pytest": ("ok", "optional", ""),
-    }
+    assert [(row["what"], row["status"], row["label"], row["remedy"]) for row in found["versions"][3:]] == [
+        ("numpy", "ok", "dependencies", ""),
+        ("torch", "failed", "dependencies", "pip install 'torch==1.0.*'"),
+        ("no-such-library", "missing", "dependencies", "pip install 'no-such-library>=2'"),
+        ("rich", "failed", "optional", "pip install 'rich<1'"),
+        ("pytest", "ok", "optional", ""),
+    ]
     assert found["verdict"] == (
         "does not work: torch -> pip install 'torch==1.0.*'; no-such-library -> pip install 'no-such-library>=2'"
     )

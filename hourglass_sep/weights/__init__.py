@@ -45,7 +45,7 @@ def build(description: dict[str, Any], weights: dict[str, torch.Tensor], **chang
         weights: the network's state dict.
         changes: settings to override, ``refine`` and ``reconstruct``.
     """
-    network = StackedHourglass(**description["model"])
+    network = StackedHourglass(**description["model"], channels_last=True)  # half as fast again on CPUs
     network.load_state_dict({name: value.float() for name, value in weights.items()})
     settings = description["inference"] | changes
     return Separator(network, Spectrogram(**description["audio"]), **settings).eval()
