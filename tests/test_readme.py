@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from av_files import encode
 
 from hourglass_sep import Separator
 
@@ -57,7 +58,14 @@ def run(words: list[str], cwd: Path, **environment: str) -> None:
 def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Path:
     """A folder with a song and a run that can be resumed and scored."""
     folder = tmp_path_factory.mktemp("readme")
-    soundfile.write(folder / "song.wav", np.random.default_rng(0).normal(0, 0.1, (30000, 2)), 44100)
+    noise = np.random.default_rng(0).normal(0, 0.1, (30000, 2))
+    (folder / "music" / "live").mkdir(parents=True)
+    (folder / "live").mkdir()
+    for name in ("song.mp3", "music/one.ogg", "music/live/two.flac"):
+        soundfile.write(folder / name, noise, 44100)
+    soundfile.write(folder / "song.mp3", np.tile(noise, (150, 1)), 44100)
+    encode(folder / "film.mp4", noise.T, 44100, "aac", video=True)
+    encode(folder / "live" / "three.m4a", noise.T, 44100, "aac")
     first = [sys.executable, "-m", "hourglass_sep.train", *TINY_RUN]
     run([*first, "hydra.run.dir=outputs/train/RUN", f"data.root={tiny_mir1k}"], folder)
     for name in ("RUN", "OTHER"):
@@ -74,7 +82,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Pat
 
 
 def test_the_readme_names_the_commands_that_people_need() -> None:
-    for words in ("make demo", "make test", "hourglass-sep separate song.wav -o out/", "wandb sync", "wandb beta leet"):
+    for words in ("make demo", "make test", "hourglass-sep separate song.mp3", "wandb sync", "wandb beta leet"):
         assert any(command.startswith(words) for command in COMMANDS), words
 
 
@@ -94,7 +102,7 @@ def test_readme_command_works(command: str, workplace: Path, tiny_mir1k: Path) -
         small += ["trainer.max_steps=4"] * any("last.ckpt" in word for word in words)  # there is something to resume
         run(small, workplace, HOURGLASS_DATA_DIR=str(tiny_mir1k))
     else:
-        run(words, workplace)
+        run(["bash", "-c", f"set -o pipefail; {command}"], workplace)
 
 
 @pytest.mark.slow
