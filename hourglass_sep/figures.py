@@ -48,7 +48,7 @@ def picture(
     spectrograms = {title: level_db(sound) for title, sound in sounds.items()}
 
     magnitude = separator.mono_magnitude(stft(low(mixture)[None, None]))
-    stack_masks = separator.stack_masks(magnitude)[:, 0].clamp_min(0).cpu()  # (K, S, F, T)
+    stack_masks = separator.stack_masks(magnitude)[:, 0].cpu()  # (K, S, F, T)
     masks = {
         f"mask of {name}, stack {k + 1}": stack[s]
         for k, stack in enumerate(stack_masks)

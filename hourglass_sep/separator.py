@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ from hourglass_sep.masking import MASK_RULES, share
 from hourglass_sep.progress import Progress, Ticker
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
-from hourglass_sep.scaling import SCALES
 from hourglass_sep.spectrogram import Spectrogram
 from hourglass_sep.streaming import Layout, process_in_segments
 from hourglass_sep.waveform import Stems, checked, checked_rate
-from hourglass_sep.windows import masks_by_window
+from hourglass_sep.windows import Windows
 
 SEGMENT_SECONDS = 45.0
 """Longer songs are separated in segments of about this length, whether they are in memory or not."""
@@ -38,9 +38,6 @@ _ROUNDING = 4e-6
 """Stems that add up to the song but for so much of its loudest sample lack what rounding lost, and get it back: then
 they add up to the last bit of 24."""
 
-_WHOLE_WINDOW_FRAMES = 64
-"""Where the network sees a whole segment at once, its edges are discarded as if this were its window."""
-
 
 class Separator(nn.Module):
     """Mixture waveform to source waveforms, at any sample rate and with any number of channels.
@@ -51,9 +48,10 @@ class Separator(nn.Module):
     Args:
         network: (B, 1, F, T) magnitudes to (K, B, S, F, T) masks; the last stack's are used.
         spectrogram: the STFT.
-        window_frames: T of the network's input; None for the whole spectrogram at once.
-        context_frames: frames discarded on each side of every window (Park 2018: 16 of 64).
-        scale: input scale, a name from `hourglass_sep.scaling.SCALES`.
+        window_frames: see `hourglass_sep.windows.Windows`.
+        context_frames: the same.
+        fade_frames: the same.
+        scale: the same.
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.masking.share`.
         high_band: what shares out the frequencies above the network's: ``average``, the mean of each frame's masks;
             ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
@@ -72,6 +70,7 @@ class Separator(nn.Module):
         spectrogram: Spectrogram,
         window_frames: int | None = 64,
         context_frames: int = 8,
+        fade_frames: int = 0,
         scale: str = "window",
         masks: str = "sum_to_one",
         high_band: str = "hold",
@@ -81,29 +80,18 @@ class Separator(nn.Module):
         segment_seconds: float = SEGMENT_SECONDS,
     ) -> None:
         super().__init__()
-        check_choice("inference.scale", scale, SCALES)
         check_choice("inference.masks", masks, MASK_RULES)
         check_choice("inference.high_band", high_band, HIGH_BANDS)
-        check_whole("inference.context_frames", context_frames, least=0)
         if batch_windows is not None:
             check_whole("inference.batch_windows", batch_windows)
         if not segment_seconds > 0:
             raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
-        if window_frames is not None:
-            check_whole("inference.window_frames", window_frames)
-        if window_frames is not None and window_frames <= 2 * context_frames:
-            raise SettingError(
-                f"inference.window_frames={window_frames} is not allowed: it must exceed twice "
-                f"inference.context_frames={context_frames}"
-            )
         for name, part, kind in (("refine", refine, NoRefinement), ("reconstruct", reconstruct, MixturePhase)):
             if not isinstance(part, kind | None):
                 raise SettingError(f"{name}={part!r} is not allowed: give an object of hourglass_sep.{name}")
         self.network = network
         self.spectrogram = spectrogram
-        self.window_frames = window_frames
-        self.context_frames = context_frames
-        self.scale = scale
+        self.windows = Windows(window_frames, context_frames, fade_frames, scale)
         self.mask_rule = masks
         self.high_band = high_band
         self.refine = refine or NoRefinement()
@@ -114,13 +102,7 @@ class Separator(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """What travels with the weights: how they want to be used. Plain types."""
-        return {
-            "window_frames": self.window_frames,
-            "context_frames": self.context_frames,
-            "scale": self.scale,
-            "masks": self.mask_rule,
-            "high_band": self.high_band,
-        }
+        return asdict(self.windows) | {"masks": self.mask_rule, "high_band": self.high_band}
 
     @property
     def device(self) -> torch.device:
@@ -253,14 +235,9 @@ class Separator(nn.Module):
         return torch.cat([sources for _, sources in parts], -1)
 
     def _layout(self, sample_rate_hz: int) -> Layout:
-        window = self.window_frames or _WHOLE_WINDOW_FRAMES
         rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
-        return Layout.of_windows(
-            Fraction(hop_length * sample_rate_hz, rate),
-            hop=window - 2 * self.context_frames,
-            context=self.context_frames,
-            target=round(self.segment_seconds * rate / hop_length),
-        )
+        segment_frames = round(self.segment_seconds * rate / hop_length)
+        return self.windows.layout(Fraction(hop_length * sample_rate_hz, rate), segment_frames)
 
     def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
@@ -285,7 +262,7 @@ class Separator(nn.Module):
 
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
-        masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0].clamp_min(0)
+        masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
         return share(self.refine(masks, magnitude), self.mask_rule)
 
     def stack_masks(
@@ -295,23 +272,15 @@ class Separator(nn.Module):
         first_frame: int = 0,
         ticker: Ticker | None = None,
     ) -> Tensor:
-        """The network's raw masks of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window.
+        """The network's masks, clamped at 0, of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window.
 
         ``first_frame`` is the number of the first frame in its song, where windows lie at multiples of their hop.
         """
         seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
         ticker = ticker or Ticker()
-        return masks_by_window(
-            self.network,
-            magnitude,
-            self.window_frames,
-            self.context_frames,
-            self.scale,
-            self.batch_windows or (2 if self.device.type == "cpu" else 32),
-            self.device,
-            tick=lambda fraction: ticker.within(fraction * seconds),
-            stacks=stacks,
-            first_frame=first_frame,
+        batch_windows = self.batch_windows or (2 if self.device.type == "cpu" else 32)
+        return self.windows.masks(
+            self.network, magnitude, batch_windows, lambda done: ticker.within(done * seconds), stacks, first_frame
         )
 
     @torch.no_grad()

@@ -31,6 +31,7 @@ class Layout:
         segment: frames of a segment, a multiple of the inference windows' hop.
         lead: frames read before, at least; they are discarded.
         lag: frames read after; the part that a next segment repeats, and context that is discarded.
+        spoilt: frames behind the lead in which the cut still shows.
         fade: frames in which a segment passes over to the next.
     """
 
@@ -38,23 +39,28 @@ class Layout:
     segment: int
     lead: int
     lag: int
+    spoilt: int
     fade: int
 
     @classmethod
-    def of_windows(cls, samples_per_frame: Fraction, hop: int, context: int, target: int) -> Layout:
-        """The layout for windows that keep ``hop`` frames between two contexts.
+    def of_windows(
+        cls, samples_per_frame: Fraction, hop: int, context: int, target: int, window_fade: int = 0
+    ) -> Layout:
+        """The layout for windows that lie ``hop`` frames apart.
 
         Args:
             samples_per_frame: of the song.
             hop: of the windows.
-            context: frames discarded on each side of a window.
+            context: frames on each side of a window beyond its hop.
             target: about how many frames a segment should have.
+            window_fade: frames on each side of a window's hop that its masks are cross-faded in.
         """
         segment = max(round(target / hop), 1) * hop
         lead = -(-(context + _SPOILT_FRAMES) // hop) * hop
-        fade = max(hop - 2 * _SPOILT_FRAMES, _SPOILT_FRAMES)
-        repeated = -(-(fade + 2 * _SPOILT_FRAMES) // hop) * hop
-        return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, fade)
+        spoilt = window_fade + _SPOILT_FRAMES
+        fade = max(hop - 2 * spoilt, _SPOILT_FRAMES)
+        repeated = -(-(fade + 2 * spoilt) // hop) * hop
+        return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, spoilt, fade)
 
     def first_frame(self, i: int) -> int:
         """The first frame that segment i needs, on a sample if there is one near."""
@@ -68,7 +74,7 @@ class Layout:
 
     def seam(self, i: int) -> int:
         """The first sample that segment i gives, with the last of the one before."""
-        return self._sample(i * self.segment + _SPOILT_FRAMES) if i else 0
+        return self._sample(i * self.segment + self.spoilt) if i else 0
 
     def end(self, i: int) -> int:
         """The sample after the last one that segment i needs; a song that ends before has no next segment."""

@@ -219,10 +219,10 @@ def test_a_stream_that_does_not_say_how_long_it_is_is_read_whole(tmp_path: Path)
         assert torch.equal(audio.read(tmp_path / "piped.wav")[0], whole)
     soundfile.write(tmp_path / "song.flac", two_tones(44100, 1.0).T, 44100)
     whole, _ = audio.read(tmp_path / "song.flac")
-    data = bytearray((tmp_path / "song.flac").read_bytes())
-    data[21] &= 0xF0  # the length's 36 bits in STREAMINFO
-    data[22:26] = bytes(4)
-    (tmp_path / "piped.flac").write_bytes(data)
+    flac = bytearray((tmp_path / "song.flac").read_bytes())
+    flac[21] &= 0xF0  # the length's 36 bits in STREAMINFO
+    flac[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(flac)
     assert torch.equal(audio.read(tmp_path / "piped.flac")[0], whole)
 
 

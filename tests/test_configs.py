@@ -41,7 +41,7 @@ def test_every_experiment_builds_its_objects(experiment: str, tmp_path: Path) ->
     assert optimizers["optimizer"].param_groups[0]["lr"] > 0
     assert build_callbacks(cfg.callbacks)
     assert build_loggers(cfg.logger)
-    assert instantiate(cfg.data).scale == system.separator.scale
+    assert instantiate(cfg.data).scale == system.separator.windows.scale
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIG_DIR / "hparams_search").glob("*.yaml"))])

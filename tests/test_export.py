@@ -39,16 +39,20 @@ def rebuilt(path: Path, waveform: Tensor) -> dict[str, Tensor]:
     stft: dict[str, Any] = {"n_fft": n_fft, "hop_length": int(facts["hop_length"]), "window": torch.hann_window(n_fft)}
     spectrum = torch.stft(waveform, **stft, pad_mode="constant", return_complex=True)
     magnitude = spectrum[:n_freq].abs()
-    context, window = 0, magnitude.shape[-1]
+    context, window, fade = 0, magnitude.shape[-1], 0
     if facts["window_frames"] != "None":
-        context, window = int(facts["context_frames"]), int(facts["window_frames"])
-    padded, rows = functional.pad(magnitude, (context, window)), []
+        context, window, fade = (int(facts[f"{name}_frames"]) for name in ("context", "window", "fade"))
+    padded = functional.pad(magnitude, (context, window))
+    sums, weights = torch.zeros(2, *padded.shape), torch.zeros(padded.shape[-1])
+    frames = torch.arange(window) - (context - fade) + 0.5
+    ramp = (torch.minimum(frames, frames.flip(0)) / max(2 * fade, 0.5)).clamp(0, 1)
     for start in range(0, magnitude.shape[-1], window - 2 * context):
         part = padded[:, start : start + window]
         loudest = (part if facts["scale"] == "window" else magnitude).max().clamp_min(1e-4)
         (found,) = network.run(None, {"magnitude": (part / loudest)[None, None].numpy()})
-        rows.append(torch.from_numpy(found)[0, ..., context : window - context])
-    masks = torch.cat(rows, -1)[..., : magnitude.shape[-1]]
+        sums[..., start : start + window] += (torch.from_numpy(found)[0] * ramp)[..., : sums.shape[-1] - start]
+        weights[start : start + window] += ramp[: sums.shape[-1] - start]
+    masks = (sums / weights)[..., context : context + magnitude.shape[-1]]
     if facts["masks"] == "sum_to_one":
         total = masks.sum(0)
         masks = torch.where(total <= 1e-8, 1 / len(masks), masks / total)
@@ -92,7 +96,7 @@ def test_it_is_one_small_file_that_names_its_axes_and_settings_and_no_folder_of_
 
 
 def test_the_file_alone_separates_as_the_separator_does(default: Path, tmp_path: Path) -> None:
-    odd = weights(tmp_path / "odd.safetensors", fold=3, window_frames=20, context_frames=3, masks="raw")
+    odd = weights(tmp_path / "odd.safetensors", fold=3, window_frames=20, context_frames=3, fade_frames=2, masks="raw")
     whole = weights(tmp_path / "whole.safetensors", stacks=2, window_frames=None, scale="clip", n_freq=30)
     cases = {default: Separator.from_pretrained()}
     for path in (odd, whole):

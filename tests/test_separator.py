@@ -101,6 +101,34 @@ def test_windows_are_laid_so_that_each_frame_is_seen_once_with_its_context(
         torch.testing.assert_close(seen, padded[:, start : start + window])
 
 
+@pytest.mark.parametrize(("window", "context", "fade"), [(64, 8, 8), (64, 16, 4), (20, 5, 5)])
+def test_masks_of_windows_that_overlap_are_cross_faded(window: int, context: int, fade: int) -> None:
+    """Windows with masks 0, 1, 0, 1, ...: in the middle of each its own, in between a straight line."""
+
+    class Alternating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+            self.count = -1
+
+        def forward(self, magnitude: Tensor) -> Tensor:
+            numbers = torch.arange(len(magnitude)) + self.count + 1
+            self.count += len(magnitude)
+            return (numbers % 2.0).reshape(1, -1, 1, 1, 1).expand(1, -1, 2, *magnitude.shape[-2:])
+
+    settings = {"window_frames": window, "context_frames": context, "fade_frames": fade}
+    masks = Separator(Alternating(), STFT, **settings).stack_masks(torch.rand(1, 1, 512, 300))[0, 0]  # type: ignore[arg-type]
+    assert masks.shape == (2, 512, 300)
+    assert torch.equal(masks, masks[:1, :1].expand_as(masks))
+    line, hop = masks[0, 0], window - 2 * context
+    for k in range(1, 300 // hop):
+        assert torch.all(line[k * hop + fade : min((k + 1) * hop, 300) - fade] == k % 2)
+        expected = (torch.arange(2 * fade) + 0.5) / (2 * fade)
+        found = line[k * hop - fade : k * hop + fade]
+        torch.testing.assert_close(found if k % 2 else 1 - found, expected)
+    assert line[0] == 0
+
+
 def test_the_whole_spectrogram_may_be_one_window() -> None:
     network = Recorder()
     separator = Separator(network, STFT, window_frames=None)
@@ -229,8 +257,9 @@ def test_a_waveform_that_cannot_be_separated_is_refused(
         ("high_band", "copy"),
         ("window_frames", 32),
         ("context_frames", -1),
+        ("fade_frames", 17),
     ],
 )
 def test_settings_that_do_not_exist_are_named(setting: str, value: object) -> None:
     with pytest.raises(SettingError, match=str(value)):
-        Separator(Constant(1.0, 1.0), STFT, **{setting: value})  # type: ignore[arg-type]
+        Separator(Constant(1.0, 1.0), STFT, **{"context_frames": 16, setting: value})  # type: ignore[arg-type]

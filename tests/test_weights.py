@@ -30,13 +30,13 @@ def lightning_checkpoint(separator: Separator, path: Path) -> Path:
 
 
 def test_weights_alone_rebuild_the_separator_that_was_saved(tmp_path: Path) -> None:
-    separator = small(context_frames=8, scale="clip", masks="raw", high_band="zero")
+    separator = small(context_frames=8, fade_frames=3, scale="clip", masks="raw", high_band="zero")
     waveform = 0.1 * torch.randn(9000, generator=torch.Generator().manual_seed(0))
     expected = separator.separate(waveform, 16000)["vocals"]
     save_weights(separator, tmp_path / "mine.safetensors", {"data": "none"})
     for path, tolerance in (
         (tmp_path / "mine.safetensors", 2e-3),  # half precision
-        (lightning_checkpoint(separator, tmp_path / "mine.ckpt"), 0),
+        (lightning_checkpoint(separator, tmp_path / "mine.ckpt"), 1e-6),  # another memory format
     ):
         again = Separator.from_checkpoint(path)
         assert describe(again) == describe(separator)

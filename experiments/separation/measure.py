@@ -37,7 +37,11 @@ from hourglass_sep.scoring import Row, score_clip
 from hourglass_sep.separator import Separator
 
 PROTOCOL = load_protocol("mir1k")
-WINDOWS = [(64, 16), (64, 12), (64, 8), (64, 7), (64, 4), (96, 16), (96, 8), (128, 16), (128, 8), (256, 16)]
+WINDOWS = [
+    *((64, context, 0) for context in (16, 12, 10, 8, 6, 4)),
+    *((64, context, context) for context in (16, 12, 10, 8, 6, 4)),
+    *((length, 16, 0) for length in (96, 128, 256)),
+]
 HIGH_BANDS = ("average", "hold", "zero")
 SYNTHETIC_SONGS = 24
 SYNTHETIC_SECONDS = 8.0
@@ -112,12 +116,16 @@ def main() -> None:
     songs = {clip.name: clip.load() for clip in validation_clips(chosen.split)}
     synthetic = {f"song_{seed}": synthesize_song(seed, SYNTHETIC_SECONDS, 44100) for seed in range(SYNTHETIC_SONGS)}
     windows = {
-        f"{window} / {context}": Separator.load(chosen.weights, window_frames=window, context_frames=context)
-        for window, context in WINDOWS
+        f"{window} / {context} / {fade}": Separator.load(
+            chosen.weights, window_frames=window, context_frames=context, fade_frames=fade
+        )
+        for window, context, fade in WINDOWS
     }
     bands = {rule: Separator.load(chosen.weights, high_band=rule) for rule in HIGH_BANDS}
     data = f"MIR-1K, {chosen.split} validation clips"
-    lines = compare("frames of a window / of its context", data, score(windows, songs, SAMPLE_RATE_HZ), [*windows])
+    lines = compare(
+        "frames of a window / its context / its fade", data, score(windows, songs, SAMPLE_RATE_HZ), [*windows]
+    )
     for line, ratio in zip(lines, relative_times(windows).values(), strict=True):
         line["time"] = ratio
     lines += compare("high band", data, score(bands, songs, SAMPLE_RATE_HZ), [*bands])
