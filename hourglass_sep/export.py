@@ -9,9 +9,9 @@ at 0. Any B and T. The metadata says how the weights want to be used: F is its `
 2. windows of ``window_frames``, one every ``window_frames`` - 2 * ``context_frames``, the first one starting
    ``context_frames`` before frame 0; zeros outside of the song (``None``: one window, the whole song, no context);
 3. each window divided by its maximum, floored at 1e-4 (scale ``clip``: by the whole song's maximum);
-4. the network; of its masks, all but ``context_frames`` - ``fade_frames`` at both ends of each window, times weights that
-   rise from 0 to 1 in the first 2 * ``fade_frames`` frames (weight (k + 1/2) / (2 * ``fade_frames``) in frame k) and fall
-   in the last; added up where windows overlap, and divided by the sum of the weights;
+4. the network; of its masks, drop ``context_frames`` - ``fade_frames`` at both ends of each window, and weigh the rest:
+   weights rise from 0 to 1 in the first 2 * ``fade_frames`` frames, (k + 1/2) / (2 * ``fade_frames``) in frame k, and
+   fall in the last; add up where windows overlap, and divide by the sum of the weights;
 5. masks divided by their sum over the sources, equal parts where it is 1e-8 or less (masks ``raw``: left as they are);
 6. the complex spectrum times the masks, bins from ``n_freq`` on times the mask of the one below them; inverse STFT.
 

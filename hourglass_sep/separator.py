@@ -272,7 +272,7 @@ class Separator(nn.Module):
         first_frame: int = 0,
         ticker: Ticker | None = None,
     ) -> Tensor:
-        """The network's masks, clamped at 0, of every stack, or of some: (B, 1, F, T) to (K, B, S, F, T), window by window.
+        """The network's masks of every stack, or of some, clamped at 0: (B, 1, F, T) to (K, B, S, F, T).
 
         ``first_frame`` is the number of the first frame in its song, where windows lie at multiples of their hop.
         """

@@ -14,6 +14,7 @@ import soundfile
 from torch import Tensor
 
 from hourglass_sep.audio.decode import Info
+from hourglass_sep.audio.ogg import set_serial
 from hourglass_sep.checks import check_choice
 from hourglass_sep.errors import AudioError, SettingError
 
@@ -154,6 +155,8 @@ class Writer:
             with soundfile.SoundFile(self._part) as again:
                 if again.frames != self._written:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._file.format == "OGG":
+                set_serial(self._part)
 
     def abandon(self) -> None:
         """Close the file in whatever state."""
