@@ -73,7 +73,7 @@ class Separator(nn.Module):
         fade_frames: int = 0,
         scale: str = "window",
         masks: str = "sum_to_one",
-        high_band: str = "hold",
+        high_band: str = "average",
         refine: NoRefinement | None = None,
         reconstruct: MixturePhase | None = None,
         batch_windows: int | None = None,
