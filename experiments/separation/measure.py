@@ -121,8 +121,7 @@ def main() -> None:
         )
         for window, context, fade in WINDOWS
     }
-    best = {"context_frames": 8, "fade_frames": 8}
-    bands = {rule: Separator.load(chosen.weights, high_band=rule, **best) for rule in HIGH_BANDS}
+    bands = {rule: Separator.load(chosen.weights, high_band=rule) for rule in HIGH_BANDS}
     data = f"MIR-1K, {chosen.split} validation clips"
     lines = compare(
         "frames of a window / its context / its fade", data, score(windows, songs, SAMPLE_RATE_HZ), [*windows]
