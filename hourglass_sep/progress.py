@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+_ROUNDING = 1e-9
+
 
 class Progress(NamedTuple):
     """What a progress callback receives."""
@@ -46,6 +48,6 @@ class Ticker:
         if self._progress is None or not heard:
             return
         worked = time.perf_counter() - self._began
-        fraction = min(heard / self._total, 1.0) if self._total else None
+        fraction = min(heard / self._total + _ROUNDING, 1.0) if self._total else None
         eta = worked * (1 / fraction - 1) if fraction else None
         self._progress(Progress(fraction, eta, worked / heard))

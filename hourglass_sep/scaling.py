@@ -6,7 +6,8 @@ from torch import Tensor
 
 SCALES = ("window", "clip")
 """``window`` divides every inference window or training patch by its own maximum; ``clip`` divides all of a file by
-one maximum (Park 2018), which leaves the quiet parts of a song with long dynamics too small to be separated."""
+one maximum (Park 2018), or all of a segment where it has more than one (`hourglass_sep.separator.SEGMENT_SECONDS`); it
+leaves the quiet parts of a song with long dynamics too small to be separated."""
 
 FLOOR = 1e-4
 """The least scale: a sine some 38 dB below the last bit of a 16-bit file. Keeps digital silence at zero."""

@@ -7,6 +7,7 @@ The exit code is 0 if every song is separated, 1 if one is not, 2 if nothing cou
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -19,13 +20,13 @@ from typing import Any
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 
-INTERRUPTED = 1
 FAILED = 1
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line. Options that Demucs has too are named, and mean, as there."""
     from hourglass_sep.audio.encode import DEPTHS, FORMATS
+    from hourglass_sep.bands import HIGH_BANDS
     from hourglass_sep.devices import CHOICES
     from hourglass_sep.options import names
     from hourglass_sep.songs import CLIP_MODES, OTHER_METHODS, Output
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
     add("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
     add("--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)")
-    add("--high-band", choices=("average", "hold", "zero"), help="above 4 kHz (what the weights came with)")
+    add("--high-band", choices=HIGH_BANDS, help="above 4 kHz (what the weights came with)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60")
     add = result.add_argument_group("stems").add_argument
     add("-o", "--out", type=Path, default=Output.folder, metavar="FOLDER", help="where to (%(default)s)")
@@ -61,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
         "the song minus STEM, or not at all (%(default)s)")  # fmt: skip
     add("--format", default=Output.format, choices=tuple(FORMATS), help="(%(default)s)")
     add("--bit-depth", choices=DEPTHS, help="of wav and flac (the song's; 16 if it is lossy)")
-    for name, dest in (("mp3", "format"), ("flac", "format")):
-        add(f"--{name}", action="store_const", const=name, dest=dest, help=f"the same as --format {name}")
+    for name in ("mp3", "flac"):
+        add(f"--{name}", action="store_const", const=name, dest="format", help=f"the same as --format {name}")
     for name, depth in (("int24", "24"), ("float32", "float32")):
         add(f"--{name}", action="store_const", const=depth, dest="bit_depth", help=f"the same as --bit-depth {depth}")
     add("--clip-mode", default="none", choices=CLIP_MODES, help="samples beyond full scale: left to the format, all "
@@ -186,10 +187,12 @@ def main() -> None:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error), "songs": []}, indent=1))
         code = error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted before any song was begun: run it again", file=sys.stderr)
-        code = INTERRUPTED
+        code = FAILED
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED

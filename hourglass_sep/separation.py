@@ -86,7 +86,7 @@ def separate_job(
         separator: what separates.
         job: of `hourglass_sep.songs.plan`, without an error.
         output: what the job was planned with.
-        progress: called every second or so of work.
+        progress: called after every few windows.
 
     Raises:
         AudioError: the song cannot be read to its end, or a file cannot be written.
@@ -99,8 +99,10 @@ def separate_job(
     with ExitStack() as stack:
         decoder = stack.enter_context(audio.open_audio(job.song.path))
         paths = list(job.stems.values())
-        picture = stack.enter_context(audio.replacing([job.picture])) if job.picture else []
-        writers = stack.enter_context(audio.opened(paths, rate, channels, job.subtype, output.format, n_expected))
+        parts = stack.enter_context(audio.replacing(job.outputs))
+        writers = stack.enter_context(
+            audio.writers(paths, parts, rate, channels, job.subtype, output.format, n_expected)
+        )
         spools = [stack.enter_context(_Spool(path)) for path in paths] if output.clip_mode == "rescale" else None
         sinks: list[Callable[[Tensor], int]] = [*(spools or writers)]
         ticker = Ticker(progress, n_expected / rate if n_expected else None)
@@ -117,7 +119,7 @@ def separate_job(
             outcome.gain = 1 / max(outcome.peak, 1.0)
             for spool, write in zip(spools, writers, strict=True):
                 outcome.clipped_samples += sum(write(outcome.gain * block) for block in spool.read(channels))
-        for part in picture:
+        for part in parts[len(paths) :]:
             _draw(separator, job, output, outcome.duration_seconds, part)
     outcome.work_seconds = time.perf_counter() - began
     return outcome

@@ -25,7 +25,7 @@ from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
 from hourglass_sep.spectrogram import Spectrogram
 from hourglass_sep.streaming import Layout, process_in_segments
-from hourglass_sep.waveform import Stems, checked, checked_rate
+from hourglass_sep.waveform import Stems, alike, checked, checked_rate
 from hourglass_sep.windows import Windows
 
 SEGMENT_SECONDS = 45.0
@@ -156,7 +156,7 @@ class Separator(nn.Module):
         Args:
             song: a waveform (N), (C, N) or (B, C, N), full scale at +-1; or the path of a sound file.
             sample_rate_hz: a waveform's sample rate; the stems have the same.
-            progress: called every second or so of work, and at the end.
+            progress: called after every few windows, and at the end with a fraction of 1.
 
         Returns:
             A waveform of the song's shape and kind (tensor or array) for each name in `SOURCES`; of a file, tensors
@@ -209,7 +209,7 @@ class Separator(nn.Module):
                 sources = self._separate_segment(batched, rate, first_frame, ticker)  # (B, S, C, n)
             return sources.movedim(1, 0).reshape(-1, *segment.shape)
 
-        for mixture, sources in process_in_segments(process, map(checked, blocks), self._layout(rate)):
+        for mixture, sources in process_in_segments(process, alike(blocks), self._layout(rate)):
             ticker.add(mixture.shape[-1] / rate)
             yield mixture, sources
             del mixture, sources  # or they would be kept while the next segment is worked on

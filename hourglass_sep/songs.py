@@ -58,6 +58,8 @@ class Output:
     skip_existing: bool = False
 
     def __post_init__(self) -> None:
+        if not self.stems:
+            raise SettingError(f"--stems is empty: choose from {', '.join(SOURCES)}")
         for stem in self.stems:
             check_choice("--stems", stem, SOURCES)
         if self.two_stems is not None:
@@ -67,12 +69,14 @@ class Output:
         check_choice("--clip-mode", self.clip_mode, CLIP_MODES)
         if not self.start_seconds >= 0 or self.start_seconds == float("inf"):
             raise SettingError(f"--start {self.start_seconds:g} is not allowed: give seconds from 0 on")
-        if self.duration_seconds is not None and not self.duration_seconds > 0:
+        if self.duration_seconds is not None and not 0 < self.duration_seconds < float("inf"):
             raise SettingError(f"--duration {self.duration_seconds:g} is not allowed: give seconds above 0")
         try:
             fields = {name for _, name, _, _ in Formatter().parse(self.filename) if name is not None}
             wrong = fields - set(_FIELDS)
-        except ValueError as error:
+            if not wrong:
+                self.filename.format(**dict.fromkeys(_FIELDS, "x"))
+        except (ValueError, LookupError, AttributeError) as error:
             raise SettingError(f"--filename {self.filename!r} cannot be read ({error})") from error
         if wrong:
             names = ", ".join(f"{{{name}}}" for name in _FIELDS)
@@ -174,6 +178,8 @@ def _named(name: str, recursive: bool, out: Path) -> Iterator[Song]:
     elif os.path.isdir(name):
         if not recursive:
             raise UserError(f"{name} is a folder: add -r to separate the songs in it")
+        if _identity(path) == _identity(out):
+            raise UserError(f"{name} is searched for songs and would find its own stems: choose another -o")
         songs = list(_in_folder(path, out))
         if not songs:
             raise UserError(f"no sound files in {name}: give another folder, or files by name")
@@ -211,6 +217,9 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
             job.info = audio.info(song.path)
         except AudioError as error:
             job.error = str(error)
+            continue
+        except Exception as error:  # of the decoders, by a file that nobody has thought of
+            job.error = f"{song.path} cannot be opened ({type(error).__name__}: {error}): please report it"
             continue
         if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
             job.error = f"{song.path} gives its stems no name: rename it"

@@ -18,6 +18,9 @@ _SPOILT_FRAMES = 4
 """Frames next to a cut whose spectrum or signal misses a part of itself: half a window of the STFT, and some for the
 resampler."""
 
+_BLOCK_SAMPLES = 1 << 16
+"""Longer blocks are cut: what is joined to a segment would be copied with every one of them."""
+
 _LARGEST_SPACING = 125
 """256 samples at 8 kHz are whole samples of any rate every 125 frames or more often, of 44.1 kHz every 5."""
 
@@ -102,7 +105,7 @@ def process_in_segments(
     Yields:
         Consecutive parts of the signal and of its processed self, segment by segment.
     """
-    source = iter(blocks)
+    source = (part for block in blocks for part in block.split(_BLOCK_SAMPLES, -1))
     waiting: list[Tensor] = []
     held, start, i = 0, 0, 0  # samples in `waiting`, and the position of its first one
     tail: Tensor | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ def checked(block: Tensor | np.ndarray) -> Tensor:
     Raises:
         ValueError: another shape, whole numbers, or values that are not finite.
     """
+    if isinstance(block, np.ndarray):
+        usable = block.flags.writeable and block.flags.c_contiguous and block.dtype.isnative
+        block = block if usable else np.array(block, dtype=block.dtype.newbyteorder("="), order="C")
     waveform = torch.as_tensor(block)
     if not 1 <= waveform.dim() <= 3:
         raise ValueError(f"waveform has shape {tuple(waveform.shape)}, expected (N), (C, N) or (B, C, N)")
@@ -47,3 +50,18 @@ def checked(block: Tensor | np.ndarray) -> Tensor:
     if not torch.isfinite(waveform).all():
         raise ValueError("waveform holds NaN or infinite samples")
     return waveform.float()
+
+
+def alike(blocks: Iterable[Tensor | np.ndarray]) -> Iterator[Tensor]:
+    """Blocks of one waveform, `checked`, that differ in their last axis only.
+
+    Raises:
+        ValueError: see `checked`; or the other axes differ.
+    """
+    shape = None
+    for block in blocks:
+        waveform = checked(block)
+        shape = waveform.shape[:-1] if shape is None else shape
+        if waveform.shape[:-1] != shape:
+            raise ValueError(f"a block has shape {tuple(waveform.shape)}, those before had {(*shape, 'n')}")
+        yield waveform

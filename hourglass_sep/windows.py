@@ -27,7 +27,7 @@ class Windows:
         window_frames: T of the network's input; None for the whole spectrogram at once.
         context_frames: of each side of every window, that its neighbour estimates, too (Park 2018: 16 of 64).
         fade_frames: of the context, in which a window's masks are cross-faded with its neighbour's; the rest is
-            discarded (Park 2018: 0).
+            discarded (Park 2018: 0; and that of checkpoints that do not say).
         scale: input scale, a name from `hourglass_sep.scaling.SCALES`.
 
     Raises:

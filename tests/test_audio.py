@@ -1,3 +1,5 @@
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -179,6 +181,7 @@ def test_a_film_without_sound_and_a_playlist_are_refused(tmp_path: Path) -> None
         audio.read(encode(tmp_path / "silent.mp4", None, 0, "", None, True))
     encode(tmp_path / "part.aac", two_tones(44100, 1.0), 44100, "aac", "adts")
     for text in (
+        "ffconcat version 1.0\nfile part.aac\n",
         f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/part.aac\n#EXT-X-ENDLIST\n",
         f"ffconcat version 1.0\nfile {tmp_path}/part.aac",
     ):
@@ -256,15 +259,15 @@ def test_a_file_is_the_same_to_the_byte_whenever_it_is_written(tmp_path: Path) -
 def test_wav_beyond_four_gibibytes_becomes_rf64_and_is_never_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the length is not known beforehand it is RF64 until it turns out to be small."""
     monkeypatch.setattr("hourglass_sep.audio.encode._WAV_LIMIT", 1 << 18)
     waveform = sound(2, 80000)
-    for known, head in ((waveform.shape[1], b"RF64"), (10, b"RIFF")):
+    for known, head in ((waveform.shape[1], b"RF64"), (None, b"RIFF"), (20000, b"RIFF"), (10, b"RIFF")):
+        part = waveform[:, : 40000 if known == 10 else None]
         with audio.opened([tmp_path / "song.wav"], 44100, 2, "PCM_16", "wav", known) as (append,):
-            append(waveform[:, : None if head == b"RF64" else 40000])
+            append(part)
         assert (tmp_path / "song.wav").read_bytes()[:4] == head
-        torch.testing.assert_close(
-            audio.read(tmp_path / "song.wav")[0], waveform[:, : None if head == b"RF64" else 40000], atol=2**-15, rtol=0
-        )
+        torch.testing.assert_close(audio.read(tmp_path / "song.wav")[0], part, atol=2**-15, rtol=0)
 
     def write_too_much() -> None:
         with audio.opened([tmp_path / "large.wav"], 44100, 2, "PCM_16", "wav", 10) as (append,):
@@ -321,6 +324,76 @@ def test_the_bit_depth_is_the_songs_as_far_as_the_format_can() -> None:
         info = audio.Info(9, 44100, 2, depth)
         assert tuple(audio.choose_subtype(Path("a"), info, name) for name in ("wav", "flac")) == expected
         assert audio.choose_subtype(Path("a"), info, "wav", "24") == "PCM_24"
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix"), [("RF64", "rf64"), ("W64", "w64"), ("AIFF", "aiff"), ("AU", "au"), ("CAF", "caf")]
+)
+def test_half_a_file_is_refused_in_formats_that_studios_use(form: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"song.{suffix}"
+    soundfile.write(path, sound(44100, 2).numpy(), 44100, format=form)
+    assert audio.read(path)[0].shape == (2, 44100)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match="truncated"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("size", [0x7FFFF024, 0x7FFFFFFF, 0x80000024, 0xFFFFFFFF])
+def test_wav_from_a_pipe_is_read_whole(size: int, tmp_path: Path) -> None:
+    """As sox, arecord and FFmpeg write it."""
+    soundfile.write(tmp_path / "song.wav", sound(9000, 2).numpy(), 44100)
+    data = (tmp_path / "song.wav").read_bytes()
+    piped = data[:4] + size.to_bytes(4, "little") + data[8:40] + (size - 36).to_bytes(4, "little") + data[44:]
+    (tmp_path / "piped.wav").write_bytes(piped)
+    assert torch.equal(audio.read(tmp_path / "piped.wav")[0], audio.read(tmp_path / "song.wav")[0])
+
+
+def test_ogg_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.ogg", sound(90000, 1).numpy(), 44100)
+    data = (tmp_path / "song.ogg").read_bytes()
+    page = data.rindex(b"OggS")
+    for length in (*range(page - 2, page + 30), len(data) // 2, 3, 27):
+        (tmp_path / "cut.ogg").write_bytes(data[:length])
+        with pytest.raises(AudioError):
+            audio.read(tmp_path / "cut.ogg")
+
+
+def test_bit_depths_are_told(tmp_path: Path) -> None:
+    tones = two_tones(44100, 0.2)
+    for subtype, depth in {"ALAC_16": "16", "ALAC_24": "24", "ALAC_32": "float32"}.items():
+        soundfile.write(tmp_path / "a.caf", tones.T, 44100, subtype, format="CAF")
+        assert audio.info(tmp_path / "a.caf").bit_depth == depth
+    for codec, depth in {"pcm_f32le": "float32", "pcm_s24le": "24", "pcm_s16le": "16", "aac": "16"}.items():
+        assert audio.info(encode(tmp_path / "a.mov", tones, 44100, codec)).bit_depth == depth
+
+
+def test_samples_beyond_full_scale_are_counted_in_lossy_formats_too(tmp_path: Path) -> None:
+    waveform = sound(1, 5000)
+    waveform[0, :7] = 1.5
+    for name, subtype in (("mp3", "MPEG_LAYER_III"), ("ogg", "VORBIS")):
+        with audio.opened([tmp_path / "a"], 44100, 1, subtype, name) as (append,):
+            assert append(waveform) == 7
+
+
+def test_an_interruption_between_renames_waits_until_all_files_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def interrupted(*names: Path) -> None:
+        replace(*names)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+
+    def write_both() -> None:
+        with audio.opened([tmp_path / "a.wav", tmp_path / "b.wav"], 8000, 1) as writers:
+            for append in writers:
+                append(sound(1, 10))
+
+    with pytest.raises(KeyboardInterrupt):
+        write_both()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(44100, 8000), (8000, 44100), (44101, 8000), (48000, 16000)])

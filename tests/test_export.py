@@ -90,8 +90,8 @@ def test_it_is_one_small_file_that_names_its_axes_and_settings_and_no_folder_of_
         assert (array.name, array.type, array.shape) == (name, "tensor(float)", ["batch", channels, 512, "time"])
     facts = session(default).get_modelmeta().custom_metadata_map
     assert " ".join(sorted("=".join(fact) for fact in facts.items())) == (
-        "context_frames=8 fade_frames=8 format=hourglass_sep_onnx/1 high_band=average hop_length=256 masks=sum_to_one n_fft=1024 "
-        "n_freq=512 sample_rate_hz=8000 scale=window sources=accompaniment,vocals window_frames=64"
+        "context_frames=8 fade_frames=8 format=hourglass_sep_onnx/1 high_band=average hop_length=256 masks=sum_to_one "
+        "n_fft=1024 n_freq=512 sample_rate_hz=8000 scale=window sources=accompaniment,vocals window_frames=64"
     )
 
 

@@ -4,7 +4,7 @@ Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
 """
 
 from hourglass_sep.audio.decode import SUFFIXES, Decoder, Info, info, open_audio, read
-from hourglass_sep.audio.encode import DEPTHS, FORMATS, Writer, choose_subtype, opened, replacing, write
+from hourglass_sep.audio.encode import DEPTHS, FORMATS, Writer, choose_subtype, opened, replacing, write, writers
 from hourglass_sep.audio.rates import resample
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "replacing",
     "resample",
     "write",
+    "writers",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import soundfile
@@ -35,12 +35,15 @@ _LOUDEST = 1e6  # times full scale: no recording, and squares of much more overf
 _LARGEST_OGG_PAGE = 65307
 _OGG_END = 4  # flag of the last page
 _HEADER_BYTES = 1 << 16
+_PIPED_SIZES = (0, 0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
-_DEPTHS = {"PCM_24": "24", "PCM_32": "float32", "FLOAT": "float32", "DOUBLE": "float32"}
+_DEPTHS = dict.fromkeys(("PCM_24", "ALAC_20", "ALAC_24"), "24")
+_DEPTHS |= dict.fromkeys(("PCM_32", "ALAC_32", "FLOAT", "DOUBLE"), "float32")
 
 
 class Info(NamedTuple):
@@ -141,12 +144,19 @@ class _Sndfile(Decoder):
         known = 0 < self._file.frames < _UNKNOWN
         depth = _DEPTHS.get(self._file.subtype, "16")
         info = Info(self._file.frames if known else None, self._file.samplerate, self._file.channels, depth)
-        super().__init__(path, info)
+        try:
+            super().__init__(path, info)
+        except AudioError:
+            self.close()
+            raise
 
     def _seek(self, sample: int) -> int:
         behind = self.info.n_samples is None or sample >= self.info.n_samples
         inexact = self._file.format == "MP3"  # its frames use what is left of those before
-        return 0 if behind or inexact else self._file.seek(sample)
+        try:
+            return 0 if behind or inexact else self._file.seek(sample)
+        except soundfile.LibsndfileError:
+            return 0
 
     def _read(self) -> Iterator[np.ndarray]:
         try:
@@ -237,15 +247,32 @@ def _refuse_truncated(path: Path) -> None:
     declared = _declared_bytes(header)
     if declared is not None and declared - found > 1:
         raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
-    last_page = tail.rfind(b"OggS")
-    if tail and (last_page < 0 or not tail[last_page + 5 : last_page + 6][0] & _OGG_END):
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if tail and (len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(sizes)):
         raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
 
 
 def _declared_bytes(header: bytes) -> int | None:
-    """The size that a file of RIFF (wav, avi) or ASF (wma) says it has, if it does."""
-    if header[:4] == b"RIFF" and len(header) >= 12:
-        size = int.from_bytes(header[4:8], "little")
-        return size + 8 if size not in (0, 0xFFFFFFFF) else None  # written to a pipe: the length was not known
+    """The size that a file says it has, if it does: wav and avi (RIFF), RF64, W64, AIFF, AU, CAF and wma (ASF)."""
+
+    def number(first: int, last: int, order: Literal["little", "big"] = "little") -> int:
+        return int.from_bytes(header[first:last], order)
+
+    kind = header[:4]
+    if kind == b"RIFF" and len(header) >= 12:
+        return number(4, 8) + 8 if number(4, 8) & ~0xFFF not in _PIPED_SIZES else None
+    if kind == b"RF64" and header[12:16] == b"ds64":
+        return number(20, 28) + 8
+    if kind == b"riff" and header[4:16] == _W64[4:]:
+        return number(16, 24)
+    if kind == b"FORM" and len(header) >= 12:
+        return number(4, 8, "big") + 8
+    if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:
+        return number(4, 8, "big") + number(8, 12, "big")
+    if kind == b"caff":
+        data = header.find(b"data", 8)
+        size = number(data + 4, data + 12, "big")
+        return data + 12 + size if data > 0 and size < 1 << 62 else None
     properties = header.find(_ASF_PROPERTIES) if header[:16] == _ASF else -1
-    return int.from_bytes(header[properties + 40 : properties + 48], "little") or None if properties > 0 else None
+    return number(properties + 40, properties + 48) or None if properties > 0 else None

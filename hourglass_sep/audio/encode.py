@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +23,10 @@ DEPTHS = ("16", "24", "float32")
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
-_CAUTION = 0.9  # lengths of compressed files are estimates
+_CAUTION = 0.25  # lengths of compressed files are estimates
 _BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack and crashes with large ones
-_NO_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK: it has a time stamp, files would differ every second
+_HEADER_BYTES = 1 << 12
+_SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: to plain wav if it turns out to be small
 
 
 class Format(NamedTuple):
@@ -102,16 +104,26 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, part: Path, sample_rate_hz: int, channels: int, subtype: str, name: str, large: bool
+        self,
+        path: Path,
+        part: Path,
+        sample_rate_hz: int,
+        channels: int,
+        subtype: str = "PCM_16",
+        name: str = "wav",
+        n_samples: int | None = None,
     ) -> None:
         self._path = path
         self._part = part
         form = FORMATS[name]
+        n_bytes = (n_samples or 0) * channels * {"PCM_16": 2, "PCM_24": 3}.get(subtype, 4)
+        huge = n_bytes > _WAV_LIMIT - (1 << 16)
+        large = n_samples is None or n_bytes > _CAUTION * _WAV_LIMIT
         container = "RF64" if large and name == "wav" else form.container
         options = dict(form.quality)
         self._file = soundfile.SoundFile(part, "w", sample_rate_hz, channels, subtype, format=container, **options)
-        if subtype == "FLOAT":
-            soundfile._snd.sf_command(self._file._file, _NO_PEAK_CHUNK, soundfile._ffi.NULL, 0)
+        if container == "RF64" and not huge:
+            soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
         self._scale = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}.get(subtype)
         self._lossy = "" in form.subtypes
         self._bytes_left = _WAV_LIMIT - (1 << 16) if container == "WAV" else None
@@ -157,11 +169,59 @@ class Writer:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self._file.format == "OGG":
                 set_serial(self._part)
+            if self._file.subtype == "FLOAT":
+                _forget_time(self._part)
 
     def abandon(self) -> None:
         """Close the file in whatever state."""
         with suppress(Exception):
             self._file.close()
+
+
+def _forget_time(path: Path) -> None:
+    """Clear the time stamp in a float file's PEAK chunk, so that equal sounds are equal files."""
+    with path.open("r+b") as file:
+        chunk = file.read(_HEADER_BYTES).find(b"PEAK")
+        if chunk > 0:
+            file.seek(chunk + 12)
+            file.write(bytes(4))
+
+
+@contextmanager
+def writers(
+    paths: Sequence[Path],
+    parts: Sequence[Path],
+    sample_rate_hz: int,
+    channels: int,
+    subtype: str = "PCM_16",
+    name: str = "wav",
+    n_samples: int | None = None,
+) -> Iterator[list[Writer]]:
+    """Open sound files for writing; they are finished and checked when the block ends without an error.
+
+    Args:
+        paths: what messages call them.
+        parts: the files.
+        sample_rate_hz: their sample rate.
+        channels: C.
+        subtype: libsndfile's name of the sample format, one of the format's.
+        name: of the format, a key of `FORMATS`.
+        n_samples: their length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
+
+    Raises:
+        AudioError: a file cannot be written.
+    """
+    opened: list[Writer] = []
+    try:
+        for path, part in zip(paths, parts, strict=False):
+            with writing(path):
+                opened.append(Writer(path, part, sample_rate_hz, channels, subtype, name, n_samples))
+        yield opened
+        for writer in opened:
+            writer.close()
+    finally:
+        for writer in opened:
+            writer.abandon()
 
 
 @contextmanager
@@ -173,35 +233,21 @@ def opened(
     name: str = "wav",
     n_samples: int | None = None,
 ) -> Iterator[list[Writer]]:
-    """Open sound files for writing before there is anything to write, so that a bad folder is found at once.
-
-    The samples go to ``NAME.wav.part``; the names proper appear, all together, when the block ends without an error.
+    """`writers` under the names of `replacing`: a bad folder is found before there is anything to write.
 
     Args:
         paths: the files to write; their folders are made if need be.
-        sample_rate_hz: their sample rate.
-        channels: C.
-        subtype: libsndfile's name of the sample format, one of the format's.
-        name: of the format, a key of `FORMATS`.
-        n_samples: their length, as far as it is known: wav becomes RF64 where it would pass 4 GiB.
+        sample_rate_hz: see `writers`.
+        channels: the same.
+        subtype: the same.
+        name: the same.
+        n_samples: the same.
 
     Raises:
         AudioError: a folder or a file cannot be written.
     """
-    bytes_each = {"PCM_16": 2, "PCM_24": 3}.get(subtype, 4) * channels
-    large = (n_samples or 0) * bytes_each > _CAUTION * _WAV_LIMIT
-    writers: list[Writer] = []
-    with replacing(paths) as parts:
-        try:
-            for path, part in zip(paths, parts, strict=True):
-                with writing(path):
-                    writers.append(Writer(path, part, sample_rate_hz, channels, subtype, name, large))
-            yield writers
-            for writer in writers:
-                writer.close()
-        finally:
-            for writer in writers:
-                writer.abandon()
+    with replacing(paths) as parts, writers(paths, parts, sample_rate_hz, channels, subtype, name, n_samples) as all_:
+        yield all_
 
 
 @contextmanager
@@ -219,7 +265,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """
     parts = [path.with_name(path.name + ".part") for path in paths]
     folders = [folder for path in paths for folder in (path.parent, *path.parent.parents)]
-    made = [folder for folder in dict.fromkeys(folders) if not folder.exists()]
+    made = [folder for folder in dict.fromkeys(folders) if not os.path.exists(folder)]
     done = False
     try:
         for path in paths:
@@ -228,10 +274,11 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 path.parent.mkdir(parents=True, exist_ok=True)
         yield parts
-        for path, part in zip(paths, parts, strict=True):
-            with writing(path):
-                os.replace(part, path)
-        done = True
+        with _uninterrupted():
+            for path, part in zip(paths, parts, strict=True):
+                with writing(path):
+                    os.replace(part, path)
+            done = True
     finally:
         if not done:
             for part in parts:
@@ -240,6 +287,20 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             for folder in sorted(made, key=lambda folder: -len(folder.parts)):
                 with suppress(OSError):  # not there, or not empty
                     folder.rmdir()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep signals waiting, where the system can, so that not some of several files get their names."""
+    numbers = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

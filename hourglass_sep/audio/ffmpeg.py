@@ -26,30 +26,30 @@ class Ffmpeg(Decoder):
 
     def __init__(self, path: Path) -> None:
         self._cut = False
+        self._container: Any = None
         self._errors = (av.error.FFmpegError, ValueError)  # ValueError: rate or channels change on the way
         self._file = path.open("rb")  # and not its name, which FFmpeg would take for a URL
         try:
             # Playlists and the like would open other files.
-            self._container: Any = av.open(self._file, options={"protocol_whitelist": "file"})
+            self._container = av.open(self._file, options={"protocol_whitelist": "none"})
             self._stream: Any = self._container.streams.best("audio")
             if self._stream is None:
                 raise AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
             self._frames = self._decode()
             first = next(self._frames, None)
+            if first is None:
+                raise AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
+            self._frames = itertools.chain([first], self._frames)
+            seconds, exact = self._duration()
+            n_samples = None if seconds is None else round(seconds * first.sample_rate)
+            depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
+            super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
         except self._errors as error:
-            self._file.close()
+            self.close()
             raise unreadable(path, error) from error
         except AudioError:
             self.close()
             raise
-        if first is None:
-            self.close()
-            raise AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
-        self._frames = itertools.chain([first], self._frames)
-        seconds, exact = self._duration()
-        n_samples = None if seconds is None else round(seconds * first.sample_rate)
-        depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
-        super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
         self._slack = max(first.sample_rate // 2, (n_samples or 0) // 200) if exact else sys.maxsize
         self._convert = av.AudioResampler(format="fltp", layout=first.layout, rate=first.sample_rate)
 
@@ -96,7 +96,8 @@ class Ffmpeg(Decoder):
 
     def close(self) -> None:
         """See `Decoder`."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
         self._file.close()
 
 
