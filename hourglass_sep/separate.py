@@ -179,6 +179,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def main() -> None:
     """The command."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait sleep soon: on a busy machine twice as fast
     try:
         with _stopped_by_signals():
             code = run()
