@@ -13,10 +13,9 @@ from hourglass_sep.audio import resample
 from hourglass_sep.masking import share
 from hourglass_sep.spectrogram import Spectrogram
 
-HIGH_BANDS = ("average", "hold", "zero")
-
 _HELD_BINS = 64
 _BLOCK_SAMPLES = 1 << 16
+_ROUNDING = 1e-6
 
 
 def high_band_gains(masks: Tensor, rule: str) -> Tensor | None:
@@ -54,9 +53,12 @@ def to_full_band(
     rate, n_samples = stft.sample_rate_hz, waveform.shape[-1]
     if sample_rate_hz == rate:
         return stems
+    lacking = low - stems.sum(1)
     stems = resample(stems, rate, sample_rate_hz, n_samples)
     if gains is not None:
-        high = waveform - resample(low, rate, sample_rate_hz, n_samples)
+        high = waveform - stems.sum(1)  # with what is lacking, the song's low band: resampling is linear
+        if not lacking.abs().amax() <= _ROUNDING * low.abs().amax():
+            high -= resample(lacking, rate, sample_rate_hz, n_samples)
         _add_at_gains(stems, high, gains, stft.hop_length * sample_rate_hz / rate)
     return stems
 

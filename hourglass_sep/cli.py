@@ -5,8 +5,11 @@ Imports nothing heavy, so that help and typing errors answer at once.
 
 from __future__ import annotations
 
+import difflib
 import runpy
 import sys
+
+from hourglass_sep import __version__
 
 COMMANDS = {
     "demo": "train, score and separate on synthetic songs, in under five minutes",
@@ -36,8 +39,13 @@ def main() -> None:
     if command in ("-h", "--help"):
         print(usage())
         return
+    if command in ("-V", "--version"):
+        print(__version__)
+        return
     if command not in COMMANDS:
-        print(f"error: no command {command!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        near = difflib.get_close_matches(command, COMMANDS, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(COMMANDS)}"
+        print(f"error: no command {command!r}: {remedy}", file=sys.stderr)
         raise SystemExit(2)
     del sys.argv[1]
     runpy.run_module(f"hourglass_sep.{command}", run_name="__main__", alter_sys=True)

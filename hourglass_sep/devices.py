@@ -6,9 +6,8 @@ import sys
 
 import torch
 
+from hourglass_sep.constants import DEVICES
 from hourglass_sep.errors import UserError
-
-CHOICES = ("auto", "cpu", "cuda", "mps")
 
 
 def found() -> dict[str, str]:
@@ -27,8 +26,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: there is no such device here.
     """
-    if name not in CHOICES:
-        raise UserError(f"device {name!r} is not known: choose from {', '.join(CHOICES)}")
+    if name not in DEVICES:
+        raise UserError(f"device {name!r} is not known: choose from {', '.join(DEVICES)}")
     devices = found()
     if name == "auto":
         return torch.device(next(iter(devices)))

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from hourglass_sep.checks import check_whole
-from hourglass_sep.constants import MIXTURE
-from hourglass_sep.devices import CHOICES, choose_device
+from hourglass_sep.constants import DEVICES, MIXTURE
+from hourglass_sep.devices import choose_device
 from hourglass_sep.errors import UserError
 from hourglass_sep.jobs import Journal, score_all
 from hourglass_sep.protocols import Protocol, load_protocol
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--name", help="the system's name in tables (the estimate's folder)")
     result.add_argument("-o", "--out", type=Path, default=Path("scores"), help="folder for the rows (%(default)s)")
     result.add_argument("-j", "--workers", type=int, help="tracks at a time (one a core)")
-    result.add_argument("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
+    result.add_argument("-d", "--device", default="auto", choices=DEVICES, help="(%(default)s)")
     return result
 
 

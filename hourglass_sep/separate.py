@@ -17,19 +17,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.constants import (
+    BIT_DEPTHS,
+    CLIP_MODES,
+    DEVICES,
+    FILENAME,
+    FORMATS,
+    HIGH_BANDS,
+    OTHER_METHODS,
+    OUT,
+    SOURCES,
+)
 from hourglass_sep.errors import UserError
+from hourglass_sep.terminal import tell
 
 FAILED = 1
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line. Options that Demucs has too are named, and mean, as there."""
-    from hourglass_sep.audio.encode import DEPTHS, FORMATS
-    from hourglass_sep.bands import HIGH_BANDS
-    from hourglass_sep.devices import CHOICES
-    from hourglass_sep.options import names
-    from hourglass_sep.songs import CLIP_MODES, OTHER_METHODS, Output
+    from hourglass_sep.options import names  # and nothing that imports torch: --help answers at once
 
     result = argparse.ArgumentParser(
         prog="hourglass-sep separate",
@@ -48,20 +55,24 @@ def parser() -> argparse.ArgumentParser:
     add("--duration", type=float, metavar="SECONDS", help="how much to separate")
     add = result.add_argument_group("separation").add_argument
     add("-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)")
-    add("-d", "--device", default="auto", choices=CHOICES, help="(%(default)s)")
+    add("-d", "--device", default="auto", choices=DEVICES, help="(%(default)s)")
     add("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
     add("--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)")
     add("--high-band", choices=HIGH_BANDS, help="above 4 kHz (what the weights came with)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60")
     add = result.add_argument_group("stems").add_argument
-    add("-o", "--out", type=Path, default=Output.folder, metavar="FOLDER", help="where to (%(default)s)")
-    add("--filename", default=Output.filename, help="below that, with {track}, {trackext}, {stem}, {ext} (%(default)s)")
-    add("--stems", metavar="A,B", help=f"which to write ({','.join(Output.stems)})")
+    add("-o", "--out", type=Path, default=Path(OUT), metavar="FOLDER", help="where to (%(default)s)")
+    add(
+        "--filename",
+        default=FILENAME,
+        help="with {folder}, {track}, {trackext}, {stem}, {ext} (%(default)s)",
+    )
+    add("--stems", metavar="A,B", help=f"which to write ({','.join(SOURCES[::-1])})")
     add("--two-stems", choices=SOURCES, metavar="STEM", help="write STEM and no_STEM, the rest")
     add("--other-method", default="add", choices=OTHER_METHODS, help="how no_STEM is made: the other stems added up, "
         "the song minus STEM, or not at all (%(default)s)")  # fmt: skip
-    add("--format", default=Output.format, choices=tuple(FORMATS), help="(%(default)s)")
-    add("--bit-depth", choices=DEPTHS, help="of wav and flac (the song's; 16 if it is lossy)")
+    add("--format", default=FORMATS[0], choices=FORMATS, help="(%(default)s)")
+    add("--bit-depth", choices=BIT_DEPTHS, help="of wav and flac (the song's; 16 if it is lossy)")
     for name in ("mp3", "flac"):
         add(f"--{name}", action="store_const", const=name, dest="format", help=f"the same as --format {name}")
     for name, depth in (("int24", "24"), ("float32", "float32")):
@@ -70,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         "stems turned down by one gain, or cut off (%(default)s)")  # fmt: skip
     add("--plot", action="store_true", help="draw mixture, masks and stems, too: picture.png beside them")
     add("--overwrite", action="store_true", help="replace files that exist")
-    add("--skip-existing", action="store_true", help="leave out songs whose files all exist")
+    add("--skip-existing", action="store_true", help="leave out files that exist, and songs all of whose files do")
     add = result.add_argument_group("output").add_argument
     add("--json", action="store_true", help="print one JSON object in the end instead of paths")
     add("-q", "--quiet", action="store_true", help="print errors only")
@@ -163,13 +174,17 @@ def _separate_one(separator: Any, job: Any, output: Any, report: Any, place: str
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, so that nothing half-written is left."""
+    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, once, so that nothing half-written is left."""
 
     def stop(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # a second one would end the tidying up
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) == signal.SIG_DFL}
+    normal = (signal.SIG_DFL, signal.default_int_handler)
+    named = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in named if signal.getsignal(number) in normal]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -177,25 +192,32 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _have_streams() -> None:
+    """Let nothing depend on streams being open, or on what they can encode."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream: Any = getattr(sys, name)
+        if stream is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The command."""
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait sleep soon: on a busy machine twice as fast
+    _have_streams()
     try:
         with _stopped_by_signals():
             code = run()
-        sys.stdout.flush()
     except UserError as error:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}", sys.stderr)
         if "--json" in sys.argv:
-            print(json.dumps({"error": str(error), "songs": []}, indent=1))
+            tell(json.dumps({"error": str(error), "songs": []}, indent=1), sys.stdout)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted before any song was begun: run it again", file=sys.stderr)
-        code = FAILED
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        tell("error: interrupted before any song was begun: run it again", sys.stderr)
         code = FAILED
     raise SystemExit(code)
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +19,9 @@ from hourglass_sep.devices import peak_memory_mib
 from hourglass_sep.progress import Progress
 from hourglass_sep.separation import Outcome
 from hourglass_sep.songs import Job
+from hourglass_sep.terminal import clean, tell
+
+_NAME_WIDTH = 24
 
 
 class Report:
@@ -57,7 +60,9 @@ class Report:
             TextColumn("{task.fields[more]}", markup=False),
         )
         with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(f"{place} {job.song.path.name}", total=None, more="")
+            name = clean(job.song.path.name)
+            name = name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
+            task = bars.add_task(f"{place} {name}", total=None, more="")
 
             def show(progress: Progress) -> None:
                 left = "" if progress.eta_seconds is None else f"{_clock(progress.eta_seconds)} left, "
@@ -91,7 +96,7 @@ class Report:
         )
         if not self._quiet and not self._as_json:
             for path in job.outputs:
-                print(path, flush=True)
+                tell(str(path), sys.stdout)
 
     def skipped(self, job: Job) -> None:
         """A song's files exist."""
@@ -125,7 +130,7 @@ class Report:
                 "songs": self._rows,
                 "peak_memory_mib": memory and round(memory),
             }
-            print(json.dumps(content, indent=1, allow_nan=False), flush=True)
+            tell(json.dumps(content, indent=1, allow_nan=False), sys.stdout)
         if len(self._rows) > 1:
             self._say(self._table())
         if worked:
@@ -148,7 +153,7 @@ class Report:
                     f"{row['real_time_factor']:.3f}",
                 ]
             result = {"failed": "failed, see above", "skipped": "skipped, its files exist"}.get(row["status"], "done")
-            table.add_row(Text(row["song"]), *numbers, result)
+            table.add_row(Text(clean(row["song"])), *numbers, result)
         return table
 
     def _add(self, job: Job, status: str, **facts: Any) -> None:
@@ -156,14 +161,15 @@ class Report:
 
     def _say(self, what: str | Table) -> None:
         if not self._quiet:
-            self._console.print(what, markup=False)
+            with suppress(OSError):
+                self._console.print(what, markup=False)
 
     def _warn(self, what: str) -> None:
         if not self._quiet:
-            print(f"warning: {what}", file=sys.stderr, flush=True)
+            tell(f"warning: {what}", sys.stderr)
 
     def _error(self, what: str) -> None:
-        print(f"error: {what}", file=sys.stderr, flush=True)
+        tell(f"error: {what}", sys.stderr)
 
 
 def _clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
-from hourglass_sep.audio.encode import writing
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import AudioError
 from hourglass_sep.progress import Progress, Ticker
@@ -98,8 +97,10 @@ def separate_job(
     outcome = Outcome()
     with ExitStack() as stack:
         decoder = stack.enter_context(audio.open_audio(job.song.path))
+        if decoder.info != job.info:
+            raise AudioError(f"{job.song.path} is another file than a moment ago: run the command again")
         paths = list(job.stems.values())
-        parts = stack.enter_context(audio.replacing(job.outputs))
+        parts = stack.enter_context(audio.replacing(job.outputs, output.overwrite))
         writers = stack.enter_context(
             audio.writers(paths, parts, rate, channels, job.subtype, output.format, n_expected)
         )
@@ -110,11 +111,8 @@ def separate_job(
         for mixture, sources in separator.pairs(blocks, rate, ticker):
             outcome.duration_seconds += mixture.shape[-1] / rate
             outcome.silent = outcome.silent and not mixture.any()
-            stems = _chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output)
-            for sink, stem in zip(sinks, stems.values(), strict=True):
-                outcome.peak = max(outcome.peak, float(stem.abs().max()))
-                outcome.clipped_samples += sink(stem)
-            del mixture, sources, stems, stem  # or the next segment would be worked on beside this one
+            _append(_chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output), job, sinks, outcome)
+            del mixture, sources  # or the next segment would be worked on beside this one
         if spools:
             outcome.gain = 1 / max(outcome.peak, 1.0)
             for spool, write in zip(spools, writers, strict=True):
@@ -130,6 +128,12 @@ def _expected_samples(info: audio.Info, output: Output) -> int | None:
     rest = None if info.n_samples is None else max(info.n_samples - round(output.start_seconds * rate), 0)
     wanted = None if output.duration_seconds is None else round(output.duration_seconds * rate)
     return min((n for n in (rest, wanted) if n is not None), default=None)
+
+
+def _append(stems: Mapping[str, Tensor], job: Job, sinks: Sequence[Callable[[Tensor], int]], outcome: Outcome) -> None:
+    for name, sink in zip(job.stems, sinks, strict=True):
+        outcome.peak = max(outcome.peak, float(stems[name].abs().max()))
+        outcome.clipped_samples += sink(stems[name])
 
 
 def _chosen(mixture: Tensor, sources: Mapping[str, Tensor], output: Output) -> dict[str, Tensor]:
@@ -156,7 +160,7 @@ class _Spool:
         self._file: IO[bytes]
 
     def __enter__(self) -> _Spool:
-        with writing(self._path):
+        with audio.writing(self._path):
             self._file = tempfile.TemporaryFile(dir=self._path.parent)
         return self
 
@@ -164,12 +168,12 @@ class _Spool:
         self._file.close()
 
     def __call__(self, waveform: Tensor) -> int:
-        with writing(self._path):
+        with audio.writing(self._path):
             self._file.write(waveform.T.contiguous().numpy().tobytes())
         return 0
 
     def read(self, channels: int) -> Iterator[Tensor]:
-        with writing(self._path):
+        with audio.writing(self._path):
             self._file.seek(0)
         while data := self._file.read(_SPOOL_SAMPLES * channels * 4):
             yield torch.from_numpy(np.frombuffer(data, np.float32).reshape(-1, channels).T.copy())
@@ -188,5 +192,5 @@ def _draw(separator: Separator, job: Job, output: Output, duration_seconds: floa
     if mono.square().mean() < _CANCELLED * waveform.square().mean():
         mono = waveform[0]
     figure = picture(separator, mono, rate, start_seconds=start)
-    with writing(path):
+    with audio.writing(path):
         figure.savefig(path, format="png", dpi=100)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from hourglass_sep import audio
 from hourglass_sep.audio import resample
-from hourglass_sep.bands import HIGH_BANDS, high_band_gains, to_full_band
+from hourglass_sep.bands import high_band_gains, to_full_band
 from hourglass_sep.checks import check_choice, check_whole
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.constants import HIGH_BANDS, SOURCES
 from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import MASK_RULES, share
 from hourglass_sep.progress import Progress, Ticker
@@ -167,6 +167,8 @@ class Separator(nn.Module):
             AudioError: a file that cannot be read.
         """
         if isinstance(song, str | Path):
+            if sample_rate_hz is not None:
+                raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: {song} has its own")
             song, sample_rate_hz = audio.read(song)
         as_array = isinstance(song, np.ndarray)
         rate = checked_rate(sample_rate_hz)
@@ -192,6 +194,8 @@ class Separator(nn.Module):
         Raises:
             ValueError: as `separate`.
         """
+        if isinstance(blocks, Tensor | np.ndarray | str | Path):
+            raise ValueError("blocks is no series of blocks: give a generator or a list, [waveform] for one")
         for _, part in self.pairs(blocks, sample_rate_hz):
             yield dict(zip(SOURCES, part, strict=True))
             del part
@@ -256,7 +260,10 @@ class Separator(nn.Module):
         The mean of the channels; in frames where it cancels (L = -R), the root mean square of their magnitudes.
         """
         mean = self.spectrogram.magnitude(spectrum.mean(1, keepdim=True))
-        power = self.spectrogram.magnitude(spectrum).square().mean(1, keepdim=True)
+        if spectrum.shape[1] == 1:
+            return mean
+        seen = spectrum[..., : self.spectrogram.n_freq, :]
+        power = torch.view_as_real(seen).square().sum(-1).mean(1, keepdim=True)
         cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
         return torch.where(cancelled, power.sqrt(), mean)
 

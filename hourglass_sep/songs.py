@@ -11,14 +11,12 @@ from string import Formatter
 
 from hourglass_sep import audio
 from hourglass_sep.checks import check_choice
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.constants import CLIP_MODES, FILENAME, OTHER_METHODS, OUT, SOURCES
 from hourglass_sep.errors import AudioError, SettingError, UserError
 
-CLIP_MODES = ("none", "rescale", "clamp")
-OTHER_METHODS = ("none", "add", "minus")
 PICTURE = "picture"
 
-_FIELDS = ("track", "trackext", "stem", "ext")
+_FIELDS = ("folder", "track", "trackext", "stem", "ext")
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Output:
 
     Attributes:
         folder: all files are below it.
-        filename: of a stem below that, with the fields {track}, {trackext}, {stem} and {ext}.
+        filename: of a stem below that, with the fields {folder}, {track}, {trackext}, {stem} and {ext}.
         stems: the sources that are written.
         two_stems: this source, and under the name no_SOURCE the rest; instead of ``stems``.
         other_method: how the rest is made: ``add`` the other sources, ``minus`` takes the source from the mixture,
@@ -40,11 +38,11 @@ class Output:
         duration_seconds: how much of it to separate.
         picture: draw one, too.
         overwrite: replace files.
-        skip_existing: leave out songs whose files are all there.
+        skip_existing: leave out files that are there, and songs all of whose files are.
     """
 
-    folder: Path = Path("separated")
-    filename: str = "{track}/{stem}.{ext}"
+    folder: Path = Path(OUT)
+    filename: str = FILENAME
     stems: Sequence[str] = SOURCES[::-1]
     two_stems: str | None = None
     other_method: str = "add"
@@ -96,7 +94,11 @@ class Output:
             SettingError: that is no name for a file.
         """
         extension = song.path.suffix.lstrip(".")
-        name = self.filename.format(track=song.track, trackext=extension, stem=stem, ext=suffix)
+        folder = song.path.parent.name
+        name = self.filename.format(folder=folder, track=song.track, trackext=extension, stem=stem, ext=suffix)
+        other = Path(name).suffix.lower().lstrip(".")
+        if other in audio.FORMATS and other != suffix:
+            raise SettingError(f"--filename {self.filename!r} names {suffix} files .{other}: write {{ext}} instead")
         if not name or name.endswith(("/", os.sep)) or Path(name).name in ("", ".", ".."):
             raise SettingError(f"--filename {self.filename!r} gives {name!r}: give the name of a file")
         return self.folder / name
@@ -109,10 +111,12 @@ class Song:
     Attributes:
         path: the file.
         track: its name for the stems' files; with the folders below the one that was searched.
+        error: why there is none.
     """
 
     path: Path
     track: str
+    error: str | None = None
 
 
 @dataclass
@@ -137,6 +141,11 @@ class Job:
     error: str | None = None
     skipped: bool = False
 
+    def leave_out(self, paths: Sequence[Path]) -> None:
+        """Do not make these files."""
+        self.stems = {name: path for name, path in self.stems.items() if path not in paths}
+        self.picture = None if self.picture in paths else self.picture
+
     @property
     def outputs(self) -> list[Path]:
         """All files."""
@@ -153,7 +162,7 @@ def find_songs(arguments: Iterable[str], recursive: bool, lines: Iterable[str], 
         out: a folder that is not searched, as stems lie there.
 
     Raises:
-        UserError: a folder where none is searched, or nothing found in it.
+        UserError: no songs at all, or a folder that is searched and written to.
     """
     found: dict[Path, Song] = {}
     for argument in arguments:
@@ -171,18 +180,19 @@ def _named(name: str, recursive: bool, out: Path) -> Iterator[Song]:
     if not os.path.lexists(name) and glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            raise UserError(f"nothing matches {name}: check the pattern")
+            yield Song(path, path.stem, f"nothing matches {name}: check the pattern")
         for match in matches:
             if recursive or not os.path.isdir(match):
                 yield from _named(match, recursive, out)
     elif os.path.isdir(name):
         if not recursive:
-            raise UserError(f"{name} is a folder: add -r to separate the songs in it")
+            yield Song(path, path.stem, f"{name} is a folder: add -r to separate the songs in it")
+            return
         if _identity(path) == _identity(out):
             raise UserError(f"{name} is searched for songs and would find its own stems: choose another -o")
         songs = list(_in_folder(path, out))
         if not songs:
-            raise UserError(f"no sound files in {name}: give another folder, or files by name")
+            songs = [Song(path, path.stem, f"no sound files in {name}: give another folder, or files by name")]
         yield from songs
     else:
         yield Song(path, path.stem)
@@ -211,8 +221,10 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
     """
     jobs = []
     for song in songs:
-        job = Job(song)
+        job = Job(song, error=song.error)
         jobs.append(job)
+        if job.error is not None:
+            continue
         try:
             job.info = audio.info(song.path)
         except AudioError as error:
@@ -240,8 +252,7 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
             twin = owners.setdefault(os.path.abspath(path).casefold(), job)
             if twin is not job:
                 raise UserError(
-                    f"{twin.song.path} and {job.song.path} would both be written to {path}: choose other names, "
-                    'with --filename "{track}.{trackext}/{stem}.{ext}" for one'
+                    f"{twin.song.path} and {job.song.path} would both be written to {path}: {_way_out(twin, job)}"
                 )
             for name in (path, path.with_name(path.name + ".part")):
                 if _identity(name) in inputs:
@@ -252,13 +263,24 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
         folders = [path for path in there if path.is_dir()]
         if folders:
             raise UserError(f"{folders[0]} is a folder: choose another -o")
-        job.skipped = output.skip_existing and bool(there) and len(there) == len(job.outputs)
-        if there and not job.skipped and not output.overwrite:
+        if output.skip_existing:
+            job.skipped = len(there) == len(job.outputs)
+            if not job.skipped:
+                job.leave_out(there)
+        elif there and not output.overwrite:
             rest = "" if len(there) < 2 else f" (and {len(there) - 1} more)"
             raise UserError(
                 f"{there[0]}{rest} exists: add --overwrite to replace it, --skip-existing to leave out songs that are "
                 "done, or choose another -o"
             )
+
+
+def _way_out(one: Job, other: Job) -> str:
+    """How two songs could get different names."""
+    field = "{track}.{trackext}" if one.song.path.suffix != other.song.path.suffix else "{folder}/{track}"
+    if one.song.path.suffix == other.song.path.suffix and one.song.path.parent.name == other.song.path.parent.name:
+        return "separate them one by one, with other -o"
+    return f'choose other names, with --filename "{field}/{{stem}}.{{ext}}" for one'
 
 
 def _identity(path: Path) -> Path:

@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hourglass_sep.audio.decode import RATES_HZ
+
+_MOST_CHANNELS = 1024
+
 
 class Stems(dict[str, Any]):
     """Waveforms by source, with their sample rate.
@@ -26,11 +30,12 @@ def checked_rate(sample_rate_hz: object) -> int:
     """A sample rate as a number.
 
     Raises:
-        ValueError: it is no whole number from 1 on.
+        ValueError: it is no whole number, or no sound's.
     """
-    if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, int | np.integer) or sample_rate_hz < 1:
-        raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give a whole number of Hz")
-    return int(sample_rate_hz)
+    low, high = RATES_HZ
+    if isinstance(sample_rate_hz, int | np.integer) and low <= sample_rate_hz <= high:
+        return int(sample_rate_hz)
+    raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give a whole number, {low} to {high} Hz")
 
 
 def checked(block: Tensor | np.ndarray) -> Tensor:
@@ -39,12 +44,16 @@ def checked(block: Tensor | np.ndarray) -> Tensor:
     Raises:
         ValueError: another shape, whole numbers, or values that are not finite.
     """
+    if not isinstance(block, Tensor | np.ndarray):
+        raise ValueError(f"waveform is a {type(block).__name__}: give a tensor or an array")
     if isinstance(block, np.ndarray):
         usable = block.flags.writeable and block.flags.c_contiguous and block.dtype.isnative
         block = block if usable else np.array(block, dtype=block.dtype.newbyteorder("="), order="C")
     waveform = torch.as_tensor(block)
     if not 1 <= waveform.dim() <= 3:
         raise ValueError(f"waveform has shape {tuple(waveform.shape)}, expected (N), (C, N) or (B, C, N)")
+    if waveform.dim() > 1 and waveform.shape[-2] > _MOST_CHANNELS:
+        raise ValueError(f"waveform has shape {tuple(waveform.shape)}: give (C, N), not (N, C)")
     if not waveform.is_floating_point():
         raise ValueError(f"waveform has {waveform.dtype} samples: give floating-point ones, full scale at +-1")
     if not torch.isfinite(waveform).all():

@@ -320,6 +320,105 @@ def test_a_folder_that_cannot_be_made_is_named(capsys: pytest.CaptureFixture[str
     assert "song.wav/out/song/vocals.wav cannot be written to" in capsys.readouterr().err
 
 
+def test_what_exists_of_a_song_is_left_and_the_rest_made() -> None:
+    assert separate.run(["song.wav", "-o", "out", "-q"]) == 0
+    Path("out/song/vocals.wav").unlink()
+    kept = Path("out/song/accompaniment.wav").stat().st_mtime_ns
+    assert separate.run(["song.wav", "-o", "out", "-q", "--skip-existing", "--plot"]) == 0
+    assert files("out/song") == ["out/song/accompaniment.wav", "out/song/picture.png", "out/song/vocals.wav"]
+    assert Path("out/song/accompaniment.wav").stat().st_mtime_ns == kept
+    Path("out/song/picture.png").unlink()
+    assert separate.run(["song.wav", "-o", "out", "-q", "--skip-existing", "--plot"]) == 0
+    assert len(files("out/song")) == 3
+
+
+def test_two_runs_do_not_write_the_same_file_and_what_a_killed_one_left_is_removed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with audio.replacing([Path("out/song/vocals.wav")]) as (part,):
+        part.write_text("of another run")
+        assert separate.run(["song.wav", "-o", "out", "-q"]) == 1
+        assert "vocals.wav.part is being written by another run" in capsys.readouterr().err
+        assert part.read_text() == "of another run"
+    Path("out/song/vocals.wav").unlink()
+    Path("precious").write_text("precious")
+    Path("out/song/vocals.wav.part").write_text("left behind")
+    Path("out/song/accompaniment.wav.part").symlink_to(Path("precious").resolve())
+    assert separate.run(["song.wav", "-o", "out", "-q"]) == 0
+    assert files("out") == ["out/song/accompaniment.wav", "out/song/vocals.wav"]
+    assert Path("precious").read_text() == "precious"
+
+
+def test_a_file_that_appears_in_the_meantime_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    normal = Separator.pairs
+
+    def pairs(self: Separator, *arguments: object) -> Iterator[tuple[Tensor, Tensor]]:
+        Path("out/song/accompaniment.wav").write_text("mine")
+        return normal(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Separator, "pairs", pairs)
+    assert separate.run(["song.wav", "-o", "out", "-q"]) == 1
+    assert "accompaniment.wav has appeared in the meantime: add --overwrite" in capsys.readouterr().err
+    assert files("out") == ["out/song/accompaniment.wav"]
+    assert Path("out/song/accompaniment.wav").read_text() == "mine"
+
+
+def test_a_song_that_changes_in_the_meantime_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = Separator.load
+
+    def change(*arguments: object, **changes: object) -> Separator:
+        soundfile.write("song.wav", noise(500, 1), 8000)
+        return load(*arguments, **changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Separator, "load", change)
+    assert separate.run(["song.wav", "-o", "out", "-q"]) == 1
+    assert "song.wav is another file than a moment ago" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["chain.ogg", "chain.mp3"])
+def test_songs_that_were_joined_are_separated_whole(name: str) -> None:
+    soundfile.write(f"one{name[-4:]}", noise(44100 * 40), 44100)
+    Path(name).write_bytes(2 * Path(f"one{name[-4:]}").read_bytes())
+    if name == "chain.ogg":  # with a serial number of its own
+        soundfile.write("two.ogg", noise(44100 * 40), 44100)
+        Path(name).write_bytes(Path("one.ogg").read_bytes() + Path("two.ogg").read_bytes())
+    assert audio.read(name)[0].shape[1] == pytest.approx(2 * 44100 * 40, rel=0.01)
+
+
+def test_quiet_songs_are_not_turned_up(louder: Separator, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write("quiet.wav", 0.01 * np.sin(np.arange(16000) / 10), 8000)
+    monkeypatch.setattr(Separator, "load", lambda *_, **__: louder)
+    for mode in ("none", "rescale"):
+        assert separate.run(["quiet.wav", "--clip-mode", mode, "-o", mode, "-q"]) == 0
+    for one, other in zip(stems_of("none/quiet"), stems_of("rescale/quiet"), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full", "| head -c 0"])
+def test_closed_and_full_streams_do_not_matter(shell: str) -> None:
+    command = f"{sys.executable} -m hourglass_sep.separate song.wav -o out {shell}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr
+    assert files("out") == ["out/song/accompaniment.wav", "out/song/vocals.wav"]
+
+
+def test_names_with_control_characters_stay_in_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert separate.run(["bad\nname\x1b31m.wav"]) == 1
+    assert "bad\\nname\\x1b31m.wav does not exist" in capsys.readouterr().err
+
+
+def test_names_in_another_encoding_are_names(capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    Path("song.wav").rename(name)
+    assert separate.run([name, "-o", "out", "-q"]) == 0
+    assert len(files("out")) == 2
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_is_read_only_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("closed").mkdir(mode=0o500)
@@ -388,7 +487,7 @@ def start(*options: str) -> subprocess.Popen[str]:
     code = (
         "import time; from hourglass_sep import separate, separator; step = separator.Separator._separate_segment\n"
         "def slow(*arguments): time.sleep(0.3); return step(*arguments)\n"
-        "separator.Separator._separate_segment = slow; separator.SEGMENT_SECONDS = 2; separate.main()"
+        "separator.Separator._separate_segment = slow; separate.main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *options],

@@ -238,10 +238,14 @@ def test_the_separator_rebuilds_sounds_by_the_rule_it_is_given(sample_rate_hz: i
         (torch.zeros(2, 0), 8000, "shape"),
         (torch.tensor([0.0, torch.nan]), 8000, "NaN"),
         (torch.zeros(100), 0, "sample_rate_hz=0"),
+        (torch.zeros(100), 1, "1000 to 768000 Hz"),
+        (torch.zeros(5000, 2), 8000, r"give \(C, N\)"),
+        (torch.zeros(100, dtype=torch.int16), 8000, "int16"),
+        ("song.wav", 8000, "has its own"),
     ],
 )
 def test_a_waveform_that_cannot_be_separated_is_refused(
-    waveform: Tensor, rate: int, words: str, tiny_separator: Separator
+    waveform: Tensor | str, rate: int, words: str, tiny_separator: Separator
 ) -> None:
     with pytest.raises(ValueError, match=words):
         tiny_separator.separate(waveform, rate)

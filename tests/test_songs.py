@@ -42,10 +42,13 @@ def test_folders_are_searched_for_sound_but_hidden_files_and_stems_are_not() -> 
 
 def test_a_folder_wants_r_and_songs_in_it() -> None:
     Path("empty").mkdir()
-    with pytest.raises(UserError, match="empty is a folder: add -r"):
-        find("empty")
-    with pytest.raises(UserError, match="no sound files in empty"):
-        find("empty", recursive=True)
+    for recursive, words in ((False, "empty is a folder: add -r"), (True, "no sound files in empty")):
+        (song, other) = find_songs(["empty", str(make(Path("a.wav")))], recursive, (), Path("out"))
+        assert words in str(song.error)
+        assert other.error is None
+        assert [job.error for job in plan([song, other], Output())] == [song.error, None]
+    with pytest.raises(UserError, match="would find its own stems"):
+        find(".", recursive=True, out=".")
 
 
 def test_patterns_are_expanded_where_the_shell_did_not() -> None:
@@ -54,8 +57,7 @@ def test_patterns_are_expanded_where_the_shell_did_not() -> None:
     assert find("a*.wav") == ["a1.wav", "a2.wav"]
     assert find("odd[1].wav") == ["odd[1].wav"]
     assert find("**/a3.wav") == ["deep/a3.wav"]
-    with pytest.raises(UserError, match="nothing matches c\\*"):
-        find("c*.wav")
+    assert "nothing matches c*.wav" in str(find_songs(["c*.wav"], False, (), Path("out"))[0].error)
 
 
 def test_a_list_comes_on_standard_input_and_no_song_comes_twice() -> None:
@@ -105,6 +107,12 @@ def test_stems_are_those_asked_for(settings: dict[str, object], names: list[str]
         ({"duration_seconds": 0.0}, "--duration 0"),
         ({"filename": "{song}.{ext}"}, "song"),
         ({"filename": "{track"}, "cannot be read"),
+        ({"filename": "{track:d}/{stem}"}, "cannot be read"),
+        ({"filename": "{track!x}/{stem}"}, "cannot be read"),
+        ({"filename": "{track:{y}}/{stem}"}, "cannot be read"),
+        ({"filename": "{0}/{stem}"}, "field {0}"),
+        ({"stems": []}, "--stems is empty"),
+        ({"duration_seconds": float("inf")}, "--duration inf"),
     ],
 )
 def test_settings_that_do_not_exist_are_named(settings: dict[str, object], words: str) -> None:
@@ -117,6 +125,14 @@ def test_songs_whose_stems_would_have_one_name_are_refused() -> None:
     with pytest.raises(UserError, match=r"song\.wav and Song\.flac would both be written to"):
         plan(songs, Output())
     plan(songs, Output(filename="{track}.{trackext}/{stem}.{ext}"))
+    same = [Song(make(Path(name)), "01") for name in ("one/01.wav", "two/01.wav")]
+    with pytest.raises(UserError, match=r"{folder}/{track}/{stem}"):
+        plan(same, Output())
+    assert (
+        len({path for job in plan(same, Output(filename="{folder}/{track}/{stem}.{ext}")) for path in job.outputs}) == 4
+    )
+    with pytest.raises(SettingError, match=r"names wav files \.flac"):
+        plan(same[:1], Output(filename="{stem}.flac"))
     with pytest.raises(SettingError, match=r"put {stem} into it"):
         plan(songs[:1], Output(filename="{track}.{ext}"))
     with pytest.raises(SettingError, match="the name of a file"):
@@ -145,15 +161,15 @@ def test_files_that_exist_are_replaced_or_left_out_only_when_asked() -> None:
     make(Path("out/song/vocals.wav"))
     with pytest.raises(UserError, match=r"vocals\.wav exists: add --overwrite"):
         plan([song], Output(Path("out")))
-    with pytest.raises(UserError, match="--overwrite"):  # half of its stems are there: it would be replaced
-        plan([song], Output(Path("out"), skip_existing=True))
+    (job,) = plan([song], Output(Path("out"), skip_existing=True))
+    assert (job.skipped, list(job.stems)) == (False, ["accompaniment"])
     assert not plan([song], Output(Path("out"), overwrite=True))[0].skipped
     make(Path("out/song/accompaniment.wav"))
     assert plan([song], Output(Path("out"), skip_existing=True))[0].skipped
     with pytest.raises(UserError, match=r"\(and 1 more\) exists"):
         plan([song], Output(Path("out")))
-    with pytest.raises(UserError, match="--overwrite"):  # the picture is missing
-        plan([song], Output(Path("out"), skip_existing=True, picture=True))
+    (job,) = plan([song], Output(Path("out"), skip_existing=True, picture=True))
+    assert job.outputs == [Path("out/song/picture.png")]
     Path("out/song/vocals.wav").unlink()
     Path("out/song/vocals.wav").mkdir()
     with pytest.raises(UserError, match="is a folder"):

@@ -96,6 +96,43 @@ def test_arrays_and_waveforms_without_channels_are_streamed_as_they_are() -> Non
     assert list(separator().stream([], 8000)) == []
 
 
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        (torch.zeros(2, 100), "no series of blocks"),
+        ("song.wav", "no series of blocks"),
+        (["song.wav"], "is a str"),
+        ([torch.zeros(2, 10), torch.zeros(1, 10)], "those before had"),
+    ],
+)
+def test_what_is_no_stream_of_blocks_is_refused(blocks: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        list(separator().stream(blocks, 8000))  # type: ignore[arg-type]
+
+
+def test_arrays_of_any_layout_are_taken(recwarn: pytest.WarningsRecorder) -> None:
+    array = song(9000).numpy()
+    expected = separator().separate(array, 8000)["vocals"]
+    frozen = np.frombuffer(array.tobytes(), np.float32).reshape(array.shape)
+    for same in (frozen, array[:, ::-1].copy()[:, ::-1], array.astype(">f4"), np.asfortranarray(array)):
+        np.testing.assert_array_equal(separator().separate(same, 8000)["vocals"], expected)
+    assert not recwarn.list
+
+
+def test_a_long_waveform_is_not_copied_with_every_segment() -> None:
+    layout = Layout.of_windows(Fraction(10), hop=16, context=4, target=64)
+    longest = 0
+
+    def process(segment: Tensor, first_frame: int) -> Tensor:
+        nonlocal longest
+        longest = max(longest, segment.untyped_storage().nbytes() // 4)
+        return segment
+
+    parts = process_in_segments(process, [torch.zeros(1, 1_000_000)], layout)
+    assert sum(part.shape[-1] for part, _ in parts) == 1_000_000
+    assert longest < 100_000
+
+
 def test_turning_up_a_second_changes_nothing_outside_of_its_windows() -> None:
     rate = 16000
     mixture = song(30 * rate, channels=1)

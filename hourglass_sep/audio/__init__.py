@@ -4,11 +4,11 @@ Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
 """
 
 from hourglass_sep.audio.decode import SUFFIXES, Decoder, Info, info, open_audio, read
-from hourglass_sep.audio.encode import DEPTHS, FORMATS, Writer, choose_subtype, opened, replacing, write, writers
+from hourglass_sep.audio.encode import FORMATS, Writer, choose_subtype, opened, write, writers
 from hourglass_sep.audio.rates import resample
+from hourglass_sep.audio.replace import replacing, writing
 
 __all__ = [
-    "DEPTHS",
     "FORMATS",
     "SUFFIXES",
     "Decoder",
@@ -23,4 +23,5 @@ __all__ = [
     "resample",
     "write",
     "writers",
+    "writing",
 ]

@@ -6,18 +6,20 @@ FFmpeg: m4a, aac, wma, and the sound of video.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
+from hourglass_sep.audio.containers import is_chained, refuse_truncated
 from hourglass_sep.errors import AudioError
 
 SUFFIXES = (
@@ -32,13 +34,6 @@ RATES_HZ = (1000, 768_000)
 
 _BLOCK_SAMPLES = 1 << 16
 _LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
-_LARGEST_OGG_PAGE = 65307
-_OGG_END = 4  # flag of the last page
-_HEADER_BYTES = 1 << 16
-_PIPED_SIZES = (0, 0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
-_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
-_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
@@ -140,7 +135,7 @@ class _Sndfile(Decoder):
     """By libsndfile."""
 
     def __init__(self, path: Path) -> None:
-        self._file = soundfile.SoundFile(path)
+        self._file = soundfile.SoundFile(as_name(path))
         known = 0 < self._file.frames < _UNKNOWN
         depth = _DEPTHS.get(self._file.subtype, "16")
         info = Info(self._file.frames if known else None, self._file.samplerate, self._file.channels, depth)
@@ -185,16 +180,27 @@ def open_audio(path: str | Path) -> Decoder:
             raise AudioError(f"{path} is not a plain file: copy what it gives into one")
         if path.stat().st_size == 0:
             raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
-        _refuse_truncated(path)
+        refuse_truncated(path)
         return _first_that_can(path)
     except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
 
 
+def as_name(path: Path) -> str | bytes:
+    """A path as soundfile takes it: as bytes where it is not in the file system's encoding."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)
+
+
 def _first_that_can(path: Path) -> Decoder:
     from hourglass_sep.audio.ffmpeg import Ffmpeg
 
+    if is_chained(path):  # libsndfile stops at the end of the first part
+        return Ffmpeg(path)
     try:
         decoder = _Sndfile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
@@ -235,44 +241,3 @@ def info(path: str | Path) -> Info:
     """
     with open_audio(path) as decoder:
         return decoder.info
-
-
-def _refuse_truncated(path: Path) -> None:
-    """Raise for files that are shorter than they say and Ogg streams without an end: decoders read both."""
-    found = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-        file.seek(max(found - _LARGEST_OGG_PAGE, 0))
-        tail = file.read() if header[:4] == b"OggS" else b""
-    declared = _declared_bytes(header)
-    if declared is not None and declared - found > 1:
-        raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
-    page = tail[max(tail.rfind(b"OggS"), 0) :]
-    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    if tail and (len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(sizes)):
-        raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
-
-
-def _declared_bytes(header: bytes) -> int | None:
-    """The size that a file says it has, if it does: wav and avi (RIFF), RF64, W64, AIFF, AU, CAF and wma (ASF)."""
-
-    def number(first: int, last: int, order: Literal["little", "big"] = "little") -> int:
-        return int.from_bytes(header[first:last], order)
-
-    kind = header[:4]
-    if kind == b"RIFF" and len(header) >= 12:
-        return number(4, 8) + 8 if number(4, 8) & ~0xFFF not in _PIPED_SIZES else None
-    if kind == b"RF64" and header[12:16] == b"ds64":
-        return number(20, 28) + 8
-    if kind == b"riff" and header[4:16] == _W64[4:]:
-        return number(16, 24)
-    if kind == b"FORM" and len(header) >= 12:
-        return number(4, 8, "big") + 8
-    if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:
-        return number(4, 8, "big") + number(8, 12, "big")
-    if kind == b"caff":
-        data = header.find(b"data", 8)
-        size = number(data + 4, data + 12, "big")
-        return data + 12 + size if data > 0 and size < 1 << 62 else None
-    properties = header.find(_ASF_PROPERTIES) if header[:16] == _ASF else -1
-    return number(properties + 40, properties + 48) or None if properties > 0 else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from hourglass_sep.audio.decode import Info
+from hourglass_sep.audio.decode import Info, as_name
 from hourglass_sep.audio.ogg import set_serial
+from hourglass_sep.audio.replace import replacing, writing
 from hourglass_sep.checks import check_choice
+from hourglass_sep.constants import BIT_DEPTHS
 from hourglass_sep.errors import AudioError, SettingError
-
-DEPTHS = ("16", "24", "float32")
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
@@ -45,7 +44,13 @@ class Format(NamedTuple):
 
 FORMATS = {
     "wav": Format("WAV", {"16": "PCM_16", "24": "PCM_24", "float32": "FLOAT"}, 1024, lambda hz: True, "any"),
-    "flac": Format("FLAC", {"16": "PCM_16", "24": "PCM_24"}, 8, lambda hz: hz <= 655350, "at most 655350"),
+    "flac": Format(
+        "FLAC",
+        {"16": "PCM_16", "24": "PCM_24"},
+        8,
+        lambda hz: hz <= 65535 or (hz % 10 == 0 and hz <= 655350),
+        "at most 65535, or tens to 655350",
+    ),
     "mp3": Format(
         "MP3",
         {"": "MPEG_LAYER_III"},
@@ -66,7 +71,7 @@ def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = No
         path: the other one, for messages.
         info: its header.
         name: a key of `FORMATS`.
-        bit_depth: one of `DEPTHS`; by default the other's, or the nearest that the format can hold.
+        bit_depth: one of `hourglass_sep.constants.BIT_DEPTHS`; by default the other's, or the nearest there is.
 
     Returns:
         libsndfile's name of it.
@@ -77,7 +82,7 @@ def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = No
     check_choice("--format", name, tuple(FORMATS))
     form = FORMATS[name]
     if bit_depth is not None:
-        check_choice("--bit-depth", bit_depth, DEPTHS)
+        check_choice("--bit-depth", bit_depth, BIT_DEPTHS)
         if bit_depth not in form.subtypes:
             able = next(other for other, each in FORMATS.items() if bit_depth in each.subtypes)
             held = ", ".join(form.subtypes) if "" not in form.subtypes else "no bit depth at all"
@@ -121,7 +126,9 @@ class Writer:
         large = n_samples is None or n_bytes > _CAUTION * _WAV_LIMIT
         container = "RF64" if large and name == "wav" else form.container
         options = dict(form.quality)
-        self._file = soundfile.SoundFile(part, "w", sample_rate_hz, channels, subtype, format=container, **options)
+        self._file = soundfile.SoundFile(
+            as_name(part), "w", sample_rate_hz, channels, subtype, format=container, **options
+        )
         if container == "RF64" and not huge:
             soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
         self._scale = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}.get(subtype)
@@ -138,9 +145,11 @@ class Writer:
         samples = waveform.detach().cpu().T.contiguous().float().numpy()
         clipped = 0
         if self._scale is not None:
-            steps = np.rint(samples * np.float64(self._scale))
-            clipped = int((steps > self._scale).sum() + (steps < -self._scale).sum())
-            steps = steps.clip(-self._scale, self._scale - 1)
+            steps = samples * np.float32(self._scale)  # exact: a power of two
+            np.rint(steps, out=steps)
+            if max(steps.max(initial=0), -steps.min(initial=0)) >= self._scale:
+                clipped = int((np.abs(steps) > self._scale).sum())
+                np.clip(steps, -self._scale, self._scale - 1, out=steps)
             samples = steps.astype("int16") if self._scale == 1 << 15 else steps.astype("int32") * 256
         elif self._lossy:
             clipped = int((np.abs(samples) > 1).sum())
@@ -164,7 +173,7 @@ class Writer:
         """Finish the file and look whether all of it is there; `opened` does this."""
         with writing(self._path):
             self._file.close()
-            with soundfile.SoundFile(self._part) as again:
+            with soundfile.SoundFile(as_name(self._part)) as again:
                 if again.frames != self._written:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self._file.format == "OGG":
@@ -248,71 +257,6 @@ def opened(
     """
     with replacing(paths) as parts, writers(paths, parts, sample_rate_hz, channels, subtype, name, n_samples) as all_:
         yield all_
-
-
-@contextmanager
-def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Names to write files under that get their own names, all together, when the block ends without an error.
-
-    Args:
-        paths: the final names; their folders are made if need be.
-
-    Yields:
-        ``NAME.part`` for each of them. After an error neither these nor new folders are left.
-
-    Raises:
-        AudioError: a folder cannot be made, or a name is a folder's.
-    """
-    parts = [path.with_name(path.name + ".part") for path in paths]
-    folders = [folder for path in paths for folder in (path.parent, *path.parent.parents)]
-    made = [folder for folder in dict.fromkeys(folders) if not os.path.exists(folder)]
-    done = False
-    try:
-        for path in paths:
-            with writing(path):
-                if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-                path.parent.mkdir(parents=True, exist_ok=True)
-        yield parts
-        with _uninterrupted():
-            for path, part in zip(paths, parts, strict=True):
-                with writing(path):
-                    os.replace(part, path)
-            done = True
-    finally:
-        if not done:
-            for part in parts:
-                with suppress(OSError):
-                    part.unlink()
-            for folder in sorted(made, key=lambda folder: -len(folder.parts)):
-                with suppress(OSError):  # not there, or not empty
-                    folder.rmdir()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Keep signals waiting, where the system can, so that not some of several files get their names."""
-    numbers = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while writing a file into one line."""
-    try:
-        yield
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        reason = str(getattr(error, "strerror", None) or getattr(error, "error_string", error))
-        if reason.startswith("System error"):  # libsndfile says no more of a write that failed
-            reason = os.strerror(errno.ENOSPC)
-        raise AudioError(f"{path} cannot be written to ({reason}): choose another folder or make room") from error
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate_hz: int, subtype: str = "PCM_16") -> int:

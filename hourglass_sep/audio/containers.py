@@ -1,0 +1,87 @@
+"""What files say of themselves that decoders do not look at: where they end, and whether they go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from hourglass_sep.errors import AudioError
+
+_LARGEST_OGG_PAGE = 65307
+_OGG_END = 4  # flag of the last page
+_HEADER_BYTES = 1 << 16
+_PIPED_SIZES = (0, 0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def refuse_truncated(path: Path) -> None:
+    """Look for the end of a file.
+
+    Raises:
+        AudioError: it is shorter than its header says, or an Ogg stream without an end; decoders read both.
+    """
+    found = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        file.seek(max(found - _LARGEST_OGG_PAGE, 0))
+        tail = file.read() if header[:4] == b"OggS" else b""
+    declared = _declared_bytes(header, found)
+    if declared is not None and declared - found > 1:
+        raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if tail and (len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(sizes)):
+        raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
+
+
+def _declared_bytes(header: bytes, found: int) -> int | None:
+    """The size that a file says it has, if it does: wav and avi (RIFF), RF64, W64, AIFF, AU, CAF and wma (ASF)."""
+
+    def number(first: int, last: int, order: Literal["little", "big"] = "little") -> int:
+        return int.from_bytes(header[first:last], order)
+
+    kind = header[:4]
+    if kind == b"RIFF" and len(header) >= 12:
+        data = header.find(b"data", 12) if header[8:12] == b"WAVE" else -1
+        first, size = (data + 8, number(data + 4, data + 8)) if data > 0 else (8, number(4, 8))
+        return first + size if size & ~0xFFF not in _PIPED_SIZES or size <= found else None
+    if kind == b"RF64" and header[12:16] == b"ds64":
+        return number(20, 28) + 8
+    if kind == b"riff" and header[4:16] == _W64[4:]:
+        return number(16, 24)
+    if kind == b"FORM" and len(header) >= 12:
+        return number(4, 8, "big") + 8
+    if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:
+        return number(4, 8, "big") + number(8, 12, "big")
+    if kind == b"caff":
+        data = header.find(b"data", 8)
+        size = number(data + 4, data + 12, "big")
+        return data + 12 + size if data > 0 and size < 1 << 62 else None
+    properties = header.find(_ASF_PROPERTIES) if header[:16] == _ASF else -1
+    return number(properties + 40, properties + 48) or None if properties > 0 else None
+
+
+def is_chained(path: Path) -> bool:
+    """Whether a file is several that were joined: Ogg with more than one stream, mp3 that goes on behind its end."""
+    found = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        if header[:4] == b"OggS":
+            file.seek(max(found - _LARGEST_OGG_PAGE, 0))
+            tail = file.read()
+            page = tail.rfind(b"OggS")
+            return tail[page + 14 : page + 18] != header[14:18]
+        first = 0
+        if header[:3] == b"ID3":
+            first = 10 + sum((byte & 0x7F) << 7 * k for k, byte in enumerate(reversed(header[6:10])))
+            file.seek(first)
+            header = file.read(_HEADER_BYTES)
+        xing = max(header.find(name, 0, 200) for name in (b"Xing", b"Info"))
+        has_bytes = xing > 0 and header[:1] == b"\xff" and header[xing + 7] & 3 == 3
+        if not has_bytes:
+            return False
+        file.seek(first + int.from_bytes(header[xing + 12 : xing + 16], "big"))
+        following = file.read(3)
+    return following == b"ID3" or (following[:1] == b"\xff" and following[1:2] >= b"\xe0")
