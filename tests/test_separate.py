@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hourglass_sep import audio, separate
 from hourglass_sep.errors import UserError
+from hourglass_sep.separate_report import Report
 from hourglass_sep.separation import separate_file
 from hourglass_sep.separator import Separator
 
@@ -405,6 +406,21 @@ def test_closed_and_full_streams_do_not_matter(shell: str) -> None:
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in result.stderr
     assert files("out") == ["out/song/accompaniment.wav", "out/song/vocals.wav"]
+
+
+def test_an_interrupted_command_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    report.interrupted(3)
+    assert report.finish() == 1
+    assert "interrupted: 0 of 3 song(s) done" in capsys.readouterr().err
+
+
+def test_sound_before_silence_is_no_silent_song(capsys: pytest.CaptureFixture[str]) -> None:
+    samples = np.zeros(8000 * 100)
+    samples[:1000] = noise(1000, 1)[:, 0]
+    soundfile.write("fading.wav", samples, 8000)
+    assert separate.run(["fading.wav"]) == 0
+    assert "is silent" not in capsys.readouterr().err
 
 
 def test_names_with_control_characters_stay_in_their_line(capsys: pytest.CaptureFixture[str]) -> None:

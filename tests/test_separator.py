@@ -12,6 +12,7 @@ from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.metrics import si_sdr
+from hourglass_sep.progress import Progress
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.refine import NoRefinement
 from hourglass_sep.separator import Separator
@@ -249,6 +250,29 @@ def test_a_waveform_that_cannot_be_separated_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         tiny_separator.separate(waveform, rate)
+
+
+def test_windows_whose_fades_would_meet_are_refused() -> None:
+    with pytest.raises(SettingError, match="fade_frames=3"):
+        Separator(Constant(1.0, 1.0), STFT, window_frames=20, context_frames=8, fade_frames=3)
+
+
+def test_separating_leaves_a_network_in_the_mode_it_was_in(tiny_separator: Separator) -> None:
+    for training in (True, False):
+        tiny_separator.network.train(training)
+        tiny_separator.separate(noise(3000), 8000)
+        assert tiny_separator.network.training == training
+    tiny_separator.network.train()
+    with pytest.raises(ValueError, match="NaN"):
+        tiny_separator.separate(torch.tensor([torch.nan]), 8000)
+    assert tiny_separator.network.training
+
+
+def test_progress_ends_with_all_of_the_song(tiny_separator: Separator) -> None:
+    for n_samples in (1, 1000, 7777, 44101):
+        seen: list[Progress] = []
+        tiny_separator.separate(noise(n_samples), 44101, progress=seen.append)
+        assert seen[-1].fraction == 1.0
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,22 @@ def test_arrays_and_waveforms_without_channels_are_streamed_as_they_are() -> Non
     assert list(separator().stream([], 8000)) == []
 
 
+@pytest.mark.parametrize(("context", "fade"), [(8, 0), (8, 8), (16, 0), (20, 4), (24, 0), (28, 3)])
+def test_segments_hold_all_that_their_part_depends_on(context: int, fade: int) -> None:
+    """Windows that touch a frame of the part have all of their input, but for four frames next to a cut."""
+    hop = 64 - 2 * context
+    layout = Layout.of_windows(Fraction(256), hop, context, 300, fade)
+    assert layout.segment % hop == 0
+    for i in (1, 2, 5):
+        first, end = layout.first_frame(i), layout.end(i) // 256
+        part = layout.seam(i) // 256, layout.seam(i + 1) // 256 + layout.fade_samples // 256
+        low, high = part[0] - 2, part[1] + 2  # an inverse STFT takes two frames on each side
+        windows = [k * hop for k in range(10_000 // hop) if k * hop - fade < high and (k + 1) * hop + fade > low]
+        assert windows[0] - context >= first + 4
+        assert windows[-1] + hop + context <= end - 4
+        assert layout.seam(i) % 256 == 0
+
+
 @pytest.mark.parametrize(
     ("blocks", "words"),
     [

@@ -22,7 +22,7 @@ from hourglass_sep.errors import AudioError, SettingError
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
-_CAUTION = 0.25  # lengths of compressed files are estimates
+_CAUTION = 0.5  # lengths of compressed files are estimates
 _BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack and crashes with large ones
 _HEADER_BYTES = 1 << 12
 _SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: to plain wav if it turns out to be small
