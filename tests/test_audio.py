@@ -262,7 +262,7 @@ def test_wav_beyond_four_gibibytes_becomes_rf64_and_is_never_cut(
     """Where the length is not known beforehand it is RF64 until it turns out to be small."""
     monkeypatch.setattr("hourglass_sep.audio.encode._WAV_LIMIT", 1 << 18)
     waveform = sound(2, 80000)
-    for known, head in ((waveform.shape[1], b"RF64"), (None, b"RIFF"), (20000, b"RIFF"), (10, b"RIFF")):
+    for known, head in ((waveform.shape[1], b"RF64"), (None, b"RIFF"), (40000, b"RIFF"), (10, b"RIFF")):
         part = waveform[:, : 40000 if known == 10 else None]
         with audio.opened([tmp_path / "song.wav"], 44100, 2, "PCM_16", "wav", known) as (append,):
             append(part)

@@ -96,9 +96,8 @@ def test_averages_are_those_of_the_scores_file_and_lie_in_their_intervals(
             assert row["clips"] == "158"
     if average == "length_weighted_mean":
         (line,) = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("| model | vocals")]
-        assert line.startswith("| model | vocals | 9.42 [")
-        assert " 14.51 [" in line
-        assert " 11.65 [" in line
+        for metric in ("gnsdr", "gsir", "gsar"):
+            assert f" {summary['model']['vocals'][metric]:.2f} [" in line
 
 
 def test_one_file_keeps_the_names_of_its_systems_and_puts_the_mixture_first(tmp_path: Path, out: Path) -> None:
