@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.constants import SOURCES
+from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.progress import Progress
 from hourglass_sep.refine import NmfRefinement
@@ -70,6 +71,13 @@ def test_a_song_separated_in_segments_is_the_song_separated_at_once() -> None:
         for name in SOURCES:
             assert difference_db(cut[name], whole[name]) < -60, (rate, window, context, fade)
         assert difference_db(whole["vocals"], whole["accompaniment"]) > -20
+
+
+def test_the_weights_that_ship_give_the_same_in_segments_and_at_once() -> None:
+    mixture = synthesize_song(3, 20.0, 44100).sum(0)
+    stems = [Separator.from_pretrained(segment_seconds=seconds).separate(mixture, 44100) for seconds in (4.0, 1000.0)]
+    for name in SOURCES:
+        assert difference_db(stems[0][name], stems[1][name]) < -90
 
 
 def test_where_blocks_end_makes_no_difference_at_all() -> None:
