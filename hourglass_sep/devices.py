@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -46,6 +48,11 @@ def explain_device(name: str, chosen: torch.device) -> str:
 
 def peak_memory_mib() -> float | None:
     """The most memory that this process has had; None where the system does not tell."""
+    with suppress(OSError):  # Linux; getrusage would count what a parent had when it started this process
+        status = Path("/proc/self/status").read_text()
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / (1 << 10)
     try:
         import resource
     except ImportError:  # Windows

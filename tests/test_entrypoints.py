@@ -83,7 +83,7 @@ def test_train_evaluate_and_separate_work_one_after_the_other(tiny_mir1k: Path, 
     sound = np.random.default_rng(0).normal(0, 0.1, (22051, 2))
     soundfile.write(tmp_path / "my song.wav", sound, 44100)
     for module in (["hourglass_sep", "separate"], ["hourglass_sep.separate"]):
-        out = succeed(*module, "my song.wav", "-o", "stems", "-n", weights, cwd=tmp_path)
+        out = succeed(*module, "my song.wav", "-o", "stems", "-n", weights, "--overwrite", cwd=tmp_path)
         for line in out.splitlines():
             assert soundfile.info(tmp_path / line).frames == 22051
             assert soundfile.info(tmp_path / line).channels == 2
@@ -170,8 +170,8 @@ def test_two_devices_take_the_steps_of_one_and_count_no_clip_twice(tiny_mir1k: P
         (["hourglass_sep.evaluate", "ckpt_path=nothing.ckpt"], ["nothing.ckpt"]),
         (["hourglass_sep.evaluate", "ckpt_path=song.wav"], ["song.wav"]),
         (["hourglass_sep.evaluate", "+baselines.mixture=${baselines.repet_sim}"], ["baselines.mixture", "another"]),
-        (["hourglass_sep.separate", "nothing.wav"], ["nothing.wav"]),
-        (["hourglass_sep.separate", "song.wav", "-o", "song.wav/out"], ["song.wav/out", "another folder"]),
+        (["hourglass_sep.separate", "song.wav", "--format", "flac", "--float32"], ["float32", "--format wav"]),
+        (["hourglass_sep.separate", "song.wav", "-o", ".", "--filename", "song.wav"], ["song.wav", "stem"]),
         (["hourglass_sep.separate", "song.wav", "-n", "nobody"], ["nobody", "default"]),
     ],
     ids=lambda value: " ".join(value[1:]) if "hourglass" in value[0] else "",
