@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -346,6 +347,42 @@ def test_wav_from_a_pipe_is_read_whole(size: int, tmp_path: Path) -> None:
     piped = data[:4] + size.to_bytes(4, "little") + data[8:40] + (size - 36).to_bytes(4, "little") + data[44:]
     (tmp_path / "piped.wav").write_bytes(piped)
     assert torch.equal(audio.read(tmp_path / "piped.wav")[0], audio.read(tmp_path / "song.wav")[0])
+
+
+@pytest.mark.parametrize("form", ["WAV", "CAF"])
+def test_words_in_other_chunks_are_not_taken_for_the_sound(form: str, tmp_path: Path) -> None:
+    """A comment may say "metadata" before the samples begin."""
+    path = tmp_path / "song"
+    soundfile.write(path, sound(9000, 2).numpy(), 44100, format=form)
+    data = path.read_bytes()
+    words = b"metadata \xee\xee\xee\xee\xee\xee\xee\x0e of a song"
+    if form == "WAV":
+        chunk = b"LIST" + len(words).to_bytes(4, "little") + words + b"\0" * (len(words) % 2)
+        size = (len(data) + len(chunk) - 8).to_bytes(4, "little")
+        path.write_bytes(data[:4] + size + data[8:36] + chunk + data[36:])
+    else:
+        at = data.index(b"data")
+        path.write_bytes(data[:at] + b"info" + len(words).to_bytes(8, "big") + words + data[at:])
+    assert audio.read(path)[0].shape == (2, 9000)
+    path.write_bytes(path.read_bytes()[:-9000])
+    with pytest.raises(AudioError, match="truncated"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("n_samples", [1, 50, 600, 5000])
+def test_a_short_wav_that_is_truncated_is_refused_too(n_samples: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", sound(n_samples, 2).numpy(), 44100)
+    data = (tmp_path / "song.wav").read_bytes()
+    (tmp_path / "song.wav").write_bytes(data[: 44 + (len(data) - 44) // 2])
+    with pytest.raises(AudioError, match="truncated"):
+        audio.read(tmp_path / "song.wav")
+
+
+def test_wav_is_read_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "song.wav", sound(100, 2).numpy(), 44100)
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "hourglass_sep.audio.ffmpeg", raising=False)
+    assert audio.read(tmp_path / "song.wav")[0].shape == (2, 100)
 
 
 def test_ogg_cut_anywhere_is_refused(tmp_path: Path) -> None:

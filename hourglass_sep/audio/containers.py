@@ -10,7 +10,7 @@ from hourglass_sep.errors import AudioError
 _LARGEST_OGG_PAGE = 65307
 _OGG_END = 4  # flag of the last page
 _HEADER_BYTES = 1 << 16
-_PIPED_SIZES = (0, 0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
+_PIPED_SIZES = (0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -44,9 +44,10 @@ def _declared_bytes(header: bytes, found: int) -> int | None:
 
     kind = header[:4]
     if kind == b"RIFF" and len(header) >= 12:
-        data = header.find(b"data", 12) if header[8:12] == b"WAVE" else -1
-        first, size = (data + 8, number(data + 4, data + 8)) if data > 0 else (8, number(4, 8))
-        return first + size if size & ~0xFFF not in _PIPED_SIZES or size <= found else None
+        data = _find_chunk(header, 12, 4, "little") if header[8:12] == b"WAVE" else None
+        first, size = (8, number(4, 8)) if data is None else (data + 8, number(data + 4, data + 8))
+        piped = size == 0 or size & ~0xFFF in _PIPED_SIZES
+        return first + size if not piped or size <= found else None
     if kind == b"RF64" and header[12:16] == b"ds64":
         return number(20, 28) + 8
     if kind == b"riff" and header[4:16] == _W64[4:]:
@@ -56,11 +57,22 @@ def _declared_bytes(header: bytes, found: int) -> int | None:
     if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:
         return number(4, 8, "big") + number(8, 12, "big")
     if kind == b"caff":
-        data = header.find(b"data", 8)
-        size = number(data + 4, data + 12, "big")
-        return data + 12 + size if data > 0 and size < 1 << 62 else None
+        data = _find_chunk(header, 8, 8, "big")
+        size = 0 if data is None else number(data + 4, data + 12, "big")
+        return data + 12 + size if data is not None and size < 1 << 62 else None
     properties = header.find(_ASF_PROPERTIES) if header[:16] == _ASF else -1
     return number(properties + 40, properties + 48) or None if properties > 0 else None
+
+
+def _find_chunk(header: bytes, first: int, size_bytes: int, order: Literal["little", "big"]) -> int | None:
+    """Where the chunk ``data`` begins, if it does within the header; other chunks may hold these letters, too."""
+    while first + 4 + size_bytes <= len(header):
+        if header[first : first + 4] == b"data":
+            return first
+        size = int.from_bytes(header[first + 4 : first + 4 + size_bytes], order)
+        padding = size % 2 if size_bytes == 4 else 0
+        first += 4 + size_bytes + size + padding
+    return None
 
 
 def is_chained(path: Path) -> bool:
@@ -79,7 +91,8 @@ def is_chained(path: Path) -> bool:
             file.seek(first)
             header = file.read(_HEADER_BYTES)
         xing = max(header.find(name, 0, 200) for name in (b"Xing", b"Info"))
-        has_bytes = xing > 0 and header[:1] == b"\xff" and header[xing + 7] & 3 == 3
+        flags = int.from_bytes(header[xing + 4 : xing + 8], "big") if xing > 0 else 0
+        has_bytes = header[:1] == b"\xff" and flags & 3 == 3
         if not has_bytes:
             return False
         file.seek(first + int.from_bytes(header[xing + 12 : xing + 16], "big"))

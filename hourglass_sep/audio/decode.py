@@ -197,20 +197,25 @@ def as_name(path: Path) -> str | bytes:
 
 
 def _first_that_can(path: Path) -> Decoder:
-    from hourglass_sep.audio.ffmpeg import Ffmpeg
-
     if is_chained(path):  # libsndfile stops at the end of the first part
-        return Ffmpeg(path)
+        return _by_ffmpeg(path)
     try:
         decoder = _Sndfile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
-        return Ffmpeg(path)
+        return _by_ffmpeg(path)
     if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
         with suppress(AudioError):
-            other = Ffmpeg(path)
+            other = _by_ffmpeg(path)
             decoder.close()
             return other
     return decoder
+
+
+def _by_ffmpeg(path: Path) -> Decoder:
+    """Import PyAV for the files that need it: wav and the like are read without, faster, and where it is broken."""
+    from hourglass_sep.audio.ffmpeg import Ffmpeg
+
+    return Ffmpeg(path)
 
 
 def unreadable(path: Path, error: Exception) -> AudioError:
