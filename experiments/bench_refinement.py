@@ -91,7 +91,7 @@ def clips(count: int = CLIPS) -> list[Tensor]:
 def look(separator: Separator, references: Tensor) -> tuple[Tensor, Tensor]:
     """Masks (1, S, F, T) before they are refined and the mixture's magnitude (1, 1, F, T)."""
     low = resample(references.sum(0)[None, None], SAMPLE_RATE_HZ, separator.spectrogram.sample_rate_hz)
-    magnitude = separator.mono_magnitude(separator.spectrogram(low))
+    magnitude = separator.spectrogram.mono_magnitude(separator.spectrogram(low))
     return separator.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0), magnitude
 
 

@@ -11,11 +11,55 @@ from torch import Tensor
 
 from hourglass_sep.audio import resample
 from hourglass_sep.masking import share
+from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.spectrogram import Spectrogram
 
 _HELD_BINS = 64
 _BLOCK_SAMPLES = 1 << 16
-_ROUNDING = 1e-6
+_ROUNDING = 4e-6
+"""Of the loudest sample: signals that differ by no more differ by what rounding lost."""
+
+
+class Bands:
+    """A song at its own sample rate and, as a spectrum, at the network's.
+
+    Args:
+        waveform: (B, C, N).
+        sample_rate_hz: its rate.
+        stft: the network's.
+
+    Attributes:
+        spectrum: (B, C, F, T) complex.
+    """
+
+    def __init__(self, waveform: Tensor, sample_rate_hz: int, stft: Spectrogram) -> None:
+        self._waveform = waveform
+        self._sample_rate_hz = sample_rate_hz
+        self._stft = stft
+        self._low = resample(waveform, sample_rate_hz, stft.sample_rate_hz)
+        self.spectrum = stft(self._low)
+
+    def rebuild(self, masks: Tensor, reconstruct: MixturePhase, high_band: str) -> Tensor:
+        """Sources (B, S, C, N) from masks.
+
+        Args:
+            masks: (B, S, F, T), as they are applied.
+            reconstruct: masks and spectrum to waveforms.
+            high_band: see `high_band_gains`.
+        """
+        stems = reconstruct(self._stft.extend(masks), self.spectrum, self._stft, self._low.shape[-1])
+        gains = high_band_gains(masks, high_band)
+        return to_full_band(stems, self._low, self._waveform, gains, self._stft, self._sample_rate_hz)
+
+
+def with_rounding_returned(stems: Tensor, waveform: Tensor) -> Tensor:
+    """Stems (B, S, C, N) that add up to the song (B, C, N) but for rounding, with what that lost: to the 24th bit."""
+    lacking = waveform - stems.sum(1)
+    return stems + lacking[:, None] / stems.shape[1] if _is_rounding(lacking, waveform) else stems
+
+
+def _is_rounding(difference: Tensor, signal: Tensor) -> bool:
+    return bool(difference.abs().amax() <= _ROUNDING * signal.abs().amax())  # NaN is none
 
 
 def high_band_gains(masks: Tensor, rule: str) -> Tensor | None:
@@ -57,7 +101,7 @@ def to_full_band(
     stems = resample(stems, rate, sample_rate_hz, n_samples)
     if gains is not None:
         high = waveform - stems.sum(1)  # with what is lacking, the song's low band: resampling is linear
-        if not lacking.abs().amax() <= _ROUNDING * low.abs().amax():
+        if not _is_rounding(lacking, low):
             high -= resample(lacking, rate, sample_rate_hz, n_samples)
         _add_at_gains(stems, high, gains, stft.hop_length * sample_rate_hz / rate)
     return stems

@@ -28,26 +28,25 @@ def picture(
 
     Args:
         separator: what separates.
-        mixture: (N).
+        mixture: (N) or (C, N).
         sample_rate_hz: its sample rate.
         references: the true sources (S, N), if they are known.
         start_seconds: the time of the first sample, for the axes.
     """
     stft = separator.spectrogram
 
-    def low(waveforms: Tensor) -> Tensor:
-        return resample(waveforms.cpu(), sample_rate_hz, stft.sample_rate_hz)
+    def seen(waveform: Tensor) -> Tensor:
+        """What the network sees of (N) or (C, N): (1, 1, F, T)."""
+        low = resample(torch.atleast_2d(waveform).cpu(), sample_rate_hz, stft.sample_rate_hz)
+        return stft.mono_magnitude(stft(low[None]))
 
-    def level_db(waveforms: Tensor) -> Tensor:
-        return 20 * stft.magnitude(stft(low(waveforms))).clamp_min(1e-8).log10()
-
-    estimates = separator(mixture[None, None], sample_rate_hz)[0, :, 0]
+    estimates = separator(torch.atleast_2d(mixture)[None], sample_rate_hz)[0]  # (S, C, N)
     sounds = {"mixture": mixture} | {f"{name}, estimate": estimates[s] for s, name in enumerate(SOURCES)}
     if references is not None:
         sounds |= {f"{name}, reference": references[s] for s, name in enumerate(SOURCES)}
-    spectrograms = {title: level_db(sound) for title, sound in sounds.items()}
+    spectrograms = {title: 20 * seen(sound)[0, 0].clamp_min(1e-8).log10() for title, sound in sounds.items()}
 
-    magnitude = separator.mono_magnitude(stft(low(mixture)[None, None]))
+    magnitude = seen(mixture)
     stack_masks = separator.stack_masks(magnitude)[:, 0].cpu()  # (K, S, F, T)
     masks = {
         f"mask of {name}, stack {k + 1}": stack[s]

@@ -22,7 +22,6 @@ from hourglass_sep.separator import Separator
 from hourglass_sep.songs import Job, Output, Song, plan
 
 _PICTURE_SECONDS = 30.0
-_CANCELLED = 0.01
 _SPOOL_SAMPLES = 1 << 18
 
 
@@ -187,10 +186,6 @@ def _draw(separator: Separator, job: Job, output: Output, duration_seconds: floa
     with audio.open_audio(job.song.path) as decoder:
         length = min(duration_seconds, _PICTURE_SECONDS)
         waveform = torch.cat(list(decoder.blocks(start, length)), -1)
-        rate = decoder.info.sample_rate_hz
-    mono = waveform.mean(0)
-    if mono.square().mean() < _CANCELLED * waveform.square().mean():
-        mono = waveform[0]
-    figure = picture(separator, mono, rate, start_seconds=start)
+    figure = picture(separator, waveform, decoder.info.sample_rate_hz, start_seconds=start)
     with audio.writing(path):
         figure.savefig(path, format="png", dpi=100)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep import audio
-from hourglass_sep.audio import resample
-from hourglass_sep.bands import high_band_gains, to_full_band
+from hourglass_sep.bands import Bands, with_rounding_returned
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import HIGH_BANDS, SOURCES
 from hourglass_sep.errors import SettingError
@@ -30,13 +29,6 @@ from hourglass_sep.windows import Windows
 
 SEGMENT_SECONDS = 45.0
 """Longer songs are separated in segments of about this length, whether they are in memory or not."""
-
-_CANCELLED = 0.01
-"""Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
-
-_ROUNDING = 4e-6
-"""Stems that add up to the song but for so much of its loudest sample lack what rounding lost, and get it back: then
-they add up to the last bit of 24."""
 
 
 class Separator(nn.Module):
@@ -228,15 +220,10 @@ class Separator(nn.Module):
         finally:
             self.network.train(training)
 
-    @torch.no_grad()
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device; training wants the network alone."""
-
-        def process(segment: Tensor, first_frame: int) -> Tensor:
-            return self._separate_segment(segment, sample_rate_hz, first_frame, Ticker())
-
-        parts = process_in_segments(process, [waveform], self._layout(sample_rate_hz))
-        return torch.cat([sources for _, sources in parts], -1)
+        parts = [sources for _, sources in self.pairs([waveform], sample_rate_hz)]
+        return torch.cat(parts, -1).movedim(0, 1)
 
     def _layout(self, sample_rate_hz: int) -> Layout:
         rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
@@ -245,27 +232,9 @@ class Separator(nn.Module):
 
     def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
-        low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
-        spectrum = self.spectrogram(low)
-        masks = self.estimate_masks(self.mono_magnitude(spectrum), first_frame, ticker)
-        stems = self._rebuild(waveform, low, spectrum, sample_rate_hz, masks, self.reconstruct)
-        lacking = waveform - stems.sum(1)
-        if lacking.abs().amax() <= _ROUNDING * waveform.abs().amax():
-            stems = stems + lacking[:, None] / stems.shape[1]
-        return stems
-
-    def mono_magnitude(self, spectrum: Tensor) -> Tensor:
-        """What the network looks at: (B, C, F, T) complex to the magnitude (B, 1, F, T).
-
-        The mean of the channels; in frames where it cancels (L = -R), the root mean square of their magnitudes.
-        """
-        mean = self.spectrogram.magnitude(spectrum.mean(1, keepdim=True))
-        if spectrum.shape[1] == 1:
-            return mean
-        seen = spectrum[..., : self.spectrogram.n_freq, :]
-        power = torch.view_as_real(seen).square().sum(-1).mean(1, keepdim=True)
-        cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
-        return torch.where(cancelled, power.sqrt(), mean)
+        bands = Bands(waveform, sample_rate_hz, self.spectrogram)
+        masks = self.estimate_masks(self.spectrogram.mono_magnitude(bands.spectrum), first_frame, ticker)
+        return with_rounding_returned(bands.rebuild(masks, self.reconstruct, self.high_band), waveform)
 
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
@@ -305,20 +274,5 @@ class Separator(nn.Module):
         Returns:
             (B, S, C, N) on the waveform's device.
         """
-        low = resample(waveform, sample_rate_hz, self.spectrogram.sample_rate_hz)
-        spectrum = self.spectrogram(low)
-        return self._rebuild(waveform, low, spectrum, sample_rate_hz, masks, reconstruct or self.reconstruct)
-
-    def _rebuild(
-        self,
-        waveform: Tensor,
-        low: Tensor,
-        spectrum: Tensor,
-        sample_rate_hz: int,
-        masks: Tensor,
-        reconstruct: MixturePhase,
-    ) -> Tensor:
-        extended = self.spectrogram.extend(masks)
-        stems = reconstruct(extended, spectrum, self.spectrogram, low.shape[-1])
-        gains = high_band_gains(masks, self.high_band)
-        return to_full_band(stems, low, waveform, gains, self.spectrogram, sample_rate_hz)
+        bands = Bands(waveform, sample_rate_hz, self.spectrogram)
+        return bands.rebuild(masks, reconstruct or self.reconstruct, self.high_band)

@@ -9,6 +9,9 @@ from torchaudio import functional
 from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import SettingError
 
+_CANCELLED = 0.01
+"""Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
+
 
 class Spectrogram(nn.Module):
     """STFT with a Hann window, in float32 whatever the network's precision.
@@ -67,6 +70,18 @@ class Spectrogram(nn.Module):
     def magnitude(self, spectrum: Tensor) -> Tensor:
         """The magnitude that the network sees: (..., n_fft // 2 + 1, T) complex to (..., n_freq, T)."""
         return spectrum[..., : self.n_freq, :].abs()
+
+    def mono_magnitude(self, spectrum: Tensor) -> Tensor:
+        """What the network sees of all channels: (B, C, F, T) complex, all bins, to the magnitude (B, 1, n_freq, T).
+
+        The mean of the channels; in frames where it cancels (L = -R), the root mean square of their magnitudes.
+        """
+        mean = self.magnitude(spectrum.mean(1, keepdim=True))
+        if spectrum.shape[1] == 1:
+            return mean
+        power = torch.view_as_real(spectrum[..., : self.n_freq, :]).square().sum(-1).mean(1, keepdim=True)
+        cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
+        return torch.where(cancelled, power.sqrt(), mean)
 
     def extend(self, masks: Tensor) -> Tensor:
         """Masks for all bins: (..., n_freq, T) to (..., n_fft // 2 + 1, T); dropped bins take their neighbour's."""

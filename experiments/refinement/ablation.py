@@ -123,7 +123,7 @@ def look(clip: Clip, separator: Separator) -> tuple[Tensor, Tensor, Tensor]:
     references = clip.load()
     stft = separator.spectrogram
     spectra = stft(resample(references, SAMPLE_RATE_HZ, stft.sample_rate_hz))
-    return references, spectra[:, : stft.n_freq], separator.mono_magnitude(spectra.sum(0)[None, None])
+    return references, spectra[:, : stft.n_freq], separator.spectrogram.mono_magnitude(spectra.sum(0)[None, None])
 
 
 @torch.inference_mode()
