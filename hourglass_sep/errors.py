@@ -16,8 +16,12 @@ class Interrupted(UserError):  # noqa: N818 - nothing went wrong
     exit_code = 130
 
 
+class FileError(UserError):
+    """A file that cannot be written."""
+
+
 class AudioError(UserError):
-    """A sound file that cannot be read or written, or holds no usable audio."""
+    """A sound file that cannot be read, or holds no usable audio."""
 
 
 class DataError(UserError):

@@ -21,11 +21,9 @@ at 0. Any B and T. The metadata says how the weights want to be used: F is its `
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from torch import Tensor, nn
 
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
+from hourglass_sep.files import replacing, writing
 from hourglass_sep.separator import Separator
 
 TOLERANCE = 1e-4
@@ -125,17 +124,10 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     if out.exists() and not options.overwrite:
         raise UserError(f"{out} exists: replace it with --overwrite, or choose another file with -o")
     separator = Separator.load(options.name)
-    part = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write(separator, part)
+    with replacing([out], options.overwrite) as (part,):
+        with writing(out):
+            write(separator, part)
         print(check(separator, part), file=sys.stderr)
-        os.replace(part, out)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another file with -o") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return out
 
 

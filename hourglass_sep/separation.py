@@ -17,6 +17,7 @@ from torch import Tensor
 from hourglass_sep import audio
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import AudioError
+from hourglass_sep.files import replacing, writing
 from hourglass_sep.progress import Progress, Ticker
 from hourglass_sep.separator import Separator
 from hourglass_sep.songs import Job, Output, Song, plan
@@ -87,7 +88,8 @@ def separate_job(
         progress: called after every few windows.
 
     Raises:
-        AudioError: the song cannot be read to its end, or a file cannot be written.
+        AudioError: the song cannot be read to its end.
+        FileError: a file cannot be written.
     """
     assert job.info is not None
     began = time.perf_counter()
@@ -99,10 +101,11 @@ def separate_job(
         if decoder.info != job.info:
             raise AudioError(f"{job.song.path} is another file than a moment ago: run the command again")
         paths = list(job.stems.values())
-        parts = stack.enter_context(audio.replacing(job.outputs, output.overwrite))
-        writers = stack.enter_context(
-            audio.writers(paths, parts, rate, channels, job.subtype, output.format, n_expected)
-        )
+        parts = stack.enter_context(replacing(job.outputs, output.overwrite))
+        form = rate, channels, job.subtype, output.format, n_expected
+        writers = [
+            stack.enter_context(audio.Writer(path, part, *form)) for path, part in zip(paths, parts, strict=False)
+        ]
         spools = [stack.enter_context(_Spool(path)) for path in paths] if output.clip_mode == "rescale" else None
         sinks: list[Callable[[Tensor], int]] = [*(spools or writers)]
         ticker = Ticker(progress, n_expected / rate if n_expected else None)
@@ -159,7 +162,7 @@ class _Spool:
         self._file: IO[bytes]
 
     def __enter__(self) -> _Spool:
-        with audio.writing(self._path):
+        with writing(self._path):
             self._file = tempfile.TemporaryFile(dir=self._path.parent)
         return self
 
@@ -167,12 +170,12 @@ class _Spool:
         self._file.close()
 
     def __call__(self, waveform: Tensor) -> int:
-        with audio.writing(self._path):
+        with writing(self._path):
             self._file.write(waveform.T.contiguous().numpy().tobytes())
         return 0
 
     def read(self, channels: int) -> Iterator[Tensor]:
-        with audio.writing(self._path):
+        with writing(self._path):
             self._file.seek(0)
         while data := self._file.read(_SPOOL_SAMPLES * channels * 4):
             yield torch.from_numpy(np.frombuffer(data, np.float32).reshape(-1, channels).T.copy())
@@ -187,5 +190,5 @@ def _draw(separator: Separator, job: Job, output: Output, duration_seconds: floa
         length = min(duration_seconds, _PICTURE_SECONDS)
         waveform = torch.cat(list(decoder.blocks(start, length)), -1)
     figure = picture(separator, waveform, decoder.info.sample_rate_hz, start_seconds=start)
-    with audio.writing(path):
+    with writing(path):
         figure.savefig(path, format="png", dpi=100)

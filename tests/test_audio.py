@@ -12,7 +12,7 @@ import torch
 from av_files import encode
 
 from hourglass_sep import audio
-from hourglass_sep.errors import AudioError, UserError
+from hourglass_sep.errors import AudioError, FileError, UserError
 
 
 def sound(*shape: int) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_a_name_that_the_system_cannot_open_is_refused_in_one_line(tmp_path: Pat
 def test_files_that_are_opened_together_appear_together_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "new" / "b.wav").mkdir(parents=True)
     with (
-        pytest.raises(AudioError, match=r"b\.wav"),
+        pytest.raises(FileError, match=r"b\.wav"),
         audio.opened([tmp_path / "new" / "a.wav", tmp_path / "new" / "b.wav"], 8000, 1),
     ):
         pytest.fail("the block was entered")
@@ -130,7 +130,7 @@ def test_nothing_is_left_of_a_file_whose_writing_failed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_found_before_the_computation(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(AudioError, match="cannot be written to"),
+        pytest.raises(FileError, match="cannot be written to"),
         audio.opened([tmp_path / "file" / "a.wav"], 8000, 1),
     ):
         pytest.fail("the block was entered")
@@ -275,7 +275,7 @@ def test_wav_beyond_four_gibibytes_becomes_rf64_and_is_never_cut(
             for _ in range(4):
                 append(waveform)
 
-    with pytest.raises(AudioError, match="larger than 4 GiB"):
+    with pytest.raises(FileError, match="larger than 4 GiB"):
         write_too_much()
     assert not list(tmp_path.glob("large*"))
 

@@ -4,9 +4,8 @@ Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
 """
 
 from hourglass_sep.audio.decode import SUFFIXES, Decoder, Info, info, open_audio, read
-from hourglass_sep.audio.encode import FORMATS, Writer, choose_subtype, opened, write, writers
+from hourglass_sep.audio.encode import FORMATS, Writer, choose_subtype, opened, write
 from hourglass_sep.audio.rates import resample
-from hourglass_sep.audio.replace import replacing, writing
 
 __all__ = [
     "FORMATS",
@@ -19,9 +18,6 @@ __all__ = [
     "open_audio",
     "opened",
     "read",
-    "replacing",
     "resample",
     "write",
-    "writers",
-    "writing",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import soundfile
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from hourglass_sep.audio.decode import Info, as_name
 from hourglass_sep.audio.ogg import set_serial
-from hourglass_sep.audio.replace import replacing, writing
 from hourglass_sep.checks import check_choice
 from hourglass_sep.constants import BIT_DEPTHS
-from hourglass_sep.errors import AudioError, SettingError
+from hourglass_sep.errors import FileError, SettingError
+from hourglass_sep.files import replacing, writing
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
@@ -105,7 +105,19 @@ class Writer:
     """Appends waveforms (C, N) to an open sound file.
 
     Samples of integer formats are rounded to the nearest step, so that what was read from such a file and is written
-    unchanged is the same to the bit.
+    unchanged is the same to the bit. The file is finished and checked when the ``with`` block ends without an error.
+
+    Args:
+        path: what messages call the file.
+        part: the file.
+        sample_rate_hz: its sample rate.
+        channels: C.
+        subtype: libsndfile's name of the sample format, one of the format's.
+        name: of the format, a key of `FORMATS`.
+        n_samples: its length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
+
+    Raises:
+        FileError: the file cannot be written.
     """
 
     def __init__(
@@ -126,9 +138,10 @@ class Writer:
         large = n_samples is None or n_bytes > _CAUTION * _WAV_LIMIT
         container = "RF64" if large and name == "wav" else form.container
         options = dict(form.quality)
-        self._file = soundfile.SoundFile(
-            as_name(part), "w", sample_rate_hz, channels, subtype, format=container, **options
-        )
+        with writing(path):
+            self._file = soundfile.SoundFile(
+                as_name(part), "w", sample_rate_hz, channels, subtype, format=container, **options
+            )
         if container == "RF64" and not huge:
             soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
         self._scale = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}.get(subtype)
@@ -140,7 +153,7 @@ class Writer:
         """Append (C, N); return how many samples were beyond full scale and had to be clipped.
 
         Raises:
-            AudioError: the disk is full, for one.
+            FileError: the disk is full, for one.
         """
         samples = waveform.detach().cpu().T.contiguous().float().numpy()
         clipped = 0
@@ -156,7 +169,7 @@ class Writer:
         if self._bytes_left is not None:
             self._bytes_left -= samples.size * {"int16": 2, "int32": 3}.get(str(samples.dtype), 4)
             if self._bytes_left < 0:
-                raise AudioError(f"{self._path} would be larger than 4 GiB, which wav cannot be: use --format flac")
+                raise FileError(f"{self._path} would be larger than 4 GiB, which wav cannot be: use --format flac")
         with writing(self._path):
             for start in range(0, len(samples), _BLOCK_SAMPLES):
                 self._write(samples[start : start + _BLOCK_SAMPLES])
@@ -169,8 +182,15 @@ class Writer:
         except AssertionError:  # soundfile's own check
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
-    def close(self) -> None:
-        """Finish the file and look whether all of it is there; `opened` does this."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish the file and look whether all of it is there; after an error, close it in whatever state."""
+        if kind is not None:
+            with suppress(Exception):
+                self._file.close()
+            return
         with writing(self._path):
             self._file.close()
             with soundfile.SoundFile(as_name(self._part)) as again:
@@ -180,11 +200,6 @@ class Writer:
                 set_serial(self._part)
             if self._file.subtype == "FLOAT":
                 _forget_time(self._part)
-
-    def abandon(self) -> None:
-        """Close the file in whatever state."""
-        with suppress(Exception):
-            self._file.close()
 
 
 def _forget_time(path: Path) -> None:
@@ -197,43 +212,6 @@ def _forget_time(path: Path) -> None:
 
 
 @contextmanager
-def writers(
-    paths: Sequence[Path],
-    parts: Sequence[Path],
-    sample_rate_hz: int,
-    channels: int,
-    subtype: str = "PCM_16",
-    name: str = "wav",
-    n_samples: int | None = None,
-) -> Iterator[list[Writer]]:
-    """Open sound files for writing; they are finished and checked when the block ends without an error.
-
-    Args:
-        paths: what messages call them.
-        parts: the files.
-        sample_rate_hz: their sample rate.
-        channels: C.
-        subtype: libsndfile's name of the sample format, one of the format's.
-        name: of the format, a key of `FORMATS`.
-        n_samples: their length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
-
-    Raises:
-        AudioError: a file cannot be written.
-    """
-    opened: list[Writer] = []
-    try:
-        for path, part in zip(paths, parts, strict=False):
-            with writing(path):
-                opened.append(Writer(path, part, sample_rate_hz, channels, subtype, name, n_samples))
-        yield opened
-        for writer in opened:
-            writer.close()
-    finally:
-        for writer in opened:
-            writer.abandon()
-
-
-@contextmanager
 def opened(
     paths: Sequence[Path],
     sample_rate_hz: int,
@@ -242,21 +220,22 @@ def opened(
     name: str = "wav",
     n_samples: int | None = None,
 ) -> Iterator[list[Writer]]:
-    """`writers` under the names of `replacing`: a bad folder is found before there is anything to write.
+    """Writers under the names of `hourglass_sep.files.replacing`: a bad folder is found before there is any sound.
 
     Args:
         paths: the files to write; their folders are made if need be.
-        sample_rate_hz: see `writers`.
-        channels: the same.
-        subtype: the same.
-        name: the same.
-        n_samples: the same.
+        sample_rate_hz: see `Writer`, as all that follows.
+        channels: C.
+        subtype: the sample format.
+        name: the file format.
+        n_samples: the length.
 
     Raises:
-        AudioError: a folder or a file cannot be written.
+        FileError: a folder or a file cannot be written.
     """
-    with replacing(paths) as parts, writers(paths, parts, sample_rate_hz, channels, subtype, name, n_samples) as all_:
-        yield all_
+    with replacing(paths) as parts, ExitStack() as stack:
+        form = sample_rate_hz, channels, subtype, name, n_samples
+        yield [stack.enter_context(Writer(path, part, *form)) for path, part in zip(paths, parts, strict=True)]
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate_hz: int, subtype: str = "PCM_16") -> int:
