@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 from hourglass_sep import __version__
 from hourglass_sep.doctor_checks import DISTRIBUTION, REINSTALL, Row, codecs, reason, row, self_test, shipped_weights
-from hourglass_sep.errors import DataError, UserError
+from hourglass_sep.errors import DataError
 from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.terminal import or_exit
 
 _SHORTEST_KEY = 40
 _STYLES = {"ok": "green", "missing": "yellow", "failed": "bold red"}
@@ -251,12 +252,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The command."""
-    try:
-        code = run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    raise SystemExit(code)
+    raise SystemExit(or_exit(run))
 
 
 if __name__ == "__main__":

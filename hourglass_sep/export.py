@@ -34,6 +34,7 @@ from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 from hourglass_sep.files import replacing, writing
 from hourglass_sep.separator import Separator
+from hourglass_sep.terminal import or_exit
 
 TOLERANCE = 1e-4
 """The most that onnxruntime's masks may differ from torch's. Single frames do where more than 5000 go in at a time:
@@ -133,14 +134,7 @@ def run(arguments: Sequence[str] | None = None) -> Path:
 
 def main() -> None:
     """The command."""
-    try:
-        print(run())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("error: interrupted: nothing was written", file=sys.stderr)
-        raise SystemExit(1) from None
+    print(or_exit(run))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from hourglass_sep.errors import UserError
 from hourglass_sep.files import write_all
 from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
 from hourglass_sep.report_tables import RESAMPLED, Record
+from hourglass_sep.terminal import or_exit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -279,11 +280,7 @@ def run(arguments: Sequence[str] | None = None) -> Report:
 
 def main() -> None:
     """The command."""
-    try:
-        show(run())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    or_exit(lambda: show(run()))
 
 
 if __name__ == "__main__":

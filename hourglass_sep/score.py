@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from hourglass_sep.provenance import code_hash, provenance
 from hourglass_sep.results import show, write_results
 from hourglass_sep.scoring import Row, score_clip
 from hourglass_sep.stems import Track, find_tracks
+from hourglass_sep.terminal import or_exit
 
 
 def score_track(protocol: Protocol, system: str, track: Track, device: str = "cpu") -> list[Row]:
@@ -130,11 +130,7 @@ def _state(tracks: Sequence[Track]) -> list[list[object]]:
 
 def main() -> None:
     """The command."""
-    try:
-        folder = run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    folder = or_exit(run)
     show(folder)
     Console(soft_wrap=True).print(f"rows: {folder}/scores.csv and scores.json", markup=False)
 

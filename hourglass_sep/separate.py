@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hourglass_sep.constants import (
     BIT_DEPTHS,
@@ -29,7 +29,12 @@ from hourglass_sep.constants import (
     SOURCES,
 )
 from hourglass_sep.errors import UserError
-from hourglass_sep.terminal import tell
+from hourglass_sep.terminal import complain, tell
+
+if TYPE_CHECKING:  # they import torch
+    from hourglass_sep.separate_report import Report
+    from hourglass_sep.separator import Separator
+    from hourglass_sep.songs import Job, Output
 
 FAILED = 1
 
@@ -138,7 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return report.finish()
 
 
-def _separator(options: argparse.Namespace, report: Any) -> Any:
+def _separator(options: argparse.Namespace, report: Report) -> Separator:
     from hourglass_sep.devices import choose_device, explain_device
     from hourglass_sep.options import GROUPS, load_options
     from hourglass_sep.separator import Separator
@@ -152,7 +157,7 @@ def _separator(options: argparse.Namespace, report: Any) -> Any:
     return separator
 
 
-def _separate_one(separator: Any, job: Any, output: Any, report: Any, place: str, verbose: bool) -> None:
+def _separate_one(separator: Separator, job: Job, output: Output, report: Report, place: str, verbose: bool) -> None:
     """Separate a song; whatever is wrong with it does not stop the others."""
     from hourglass_sep.separation import separate_job
 
@@ -212,12 +217,12 @@ def main() -> None:
     except UserError as error:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
-        tell(f"error: {error}", sys.stderr)
+        complain(f"error: {error}")
         if "--json" in sys.argv:
             tell(json.dumps({"error": str(error), "songs": []}, indent=1), sys.stdout)
         code = error.exit_code
     except KeyboardInterrupt:
-        tell("error: interrupted before any song was begun: run it again", sys.stderr)
+        complain("error: interrupted before any song was begun: run it again")
         code = FAILED
     raise SystemExit(code)
 

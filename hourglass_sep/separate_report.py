@@ -19,7 +19,7 @@ from hourglass_sep.devices import peak_memory_mib
 from hourglass_sep.progress import Progress
 from hourglass_sep.separation import Outcome
 from hourglass_sep.songs import Job
-from hourglass_sep.terminal import clean, tell
+from hourglass_sep.terminal import clean, complain, tell
 
 _NAME_WIDTH = 24
 
@@ -166,10 +166,10 @@ class Report:
 
     def _warn(self, what: str) -> None:
         if not self._quiet:
-            tell(f"warning: {what}", sys.stderr)
+            complain(f"warning: {what}")
 
     def _error(self, what: str) -> None:
-        tell(f"error: {what}", sys.stderr)
+        complain(f"error: {what}")
 
 
 def _clock(seconds: float) -> str:

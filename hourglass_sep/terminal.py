@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import IO
+import sys
+from collections.abc import Callable
+from typing import IO, TypeVar
+
+from hourglass_sep.errors import UserError
+
+Result = TypeVar("Result")
 
 
 def clean(text: str) -> str:
@@ -15,6 +21,23 @@ def clean(text: str) -> str:
 def tell(text: str, stream: IO[str]) -> None:
     """Print to a stream at once. One that nobody reads any more (``| head``), or that is full, is left alone."""
     try:
-        print(text if text.startswith("{") else clean(text), file=stream, flush=True)
+        print(text, file=stream, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error."""
+    tell(clean(text), sys.stderr)
+
+
+def or_exit(command: Callable[[], Result]) -> Result:
+    """What a command returns; what the user can mend ends the process with one line and the error's exit code."""
+    try:
+        return command()
+    except UserError as error:
+        complain(f"error: {error}")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        complain("error: interrupted: run it again")
+        raise SystemExit(1) from None

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from av_files import encode
 
-from hourglass_sep import audio
+from hourglass_sep import audio, constants
 from hourglass_sep.errors import AudioError, FileError, UserError
 
 
@@ -298,6 +298,11 @@ def test_a_format_that_cannot_hold_a_song_is_refused_with_one_that_can(
     with pytest.raises(UserError) as caught:
         audio.choose_subtype(Path("song.wav"), info, name, depth)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_the_command_line_knows_the_formats_and_depths_that_there_are() -> None:
+    assert tuple(audio.FORMATS) == constants.FORMATS
+    assert {depth for form in audio.FORMATS.values() for depth in form.subtypes} == {*constants.BIT_DEPTHS, ""}
 
 
 @pytest.mark.parametrize("name", audio.FORMATS)
