@@ -12,7 +12,9 @@ import wandb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
+from torch.optim import Optimizer
 
+from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
@@ -49,18 +51,49 @@ class Throughput(Callback):
         self._since = None
 
 
-class StopOnDivergence(Callback):
-    """Ends training, in one line, when the loss is no number any more; looks whenever Lightning logs."""
+class SkipNonFiniteSteps(Callback):
+    """Leaves the weights as they are at steps whose gradients are not finite, and counts them.
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        """Look at the step's loss.
+    Their number is logged as ``train/skipped_steps`` and kept in checkpoints. One wild patch or an overflow in low
+    precision costs a step, not the run; where no step is possible any more, training ends in one line.
+
+    Args:
+        most_in_a_row: as many steps as may be skipped one after the other.
+    """
+
+    def __init__(self, most_in_a_row: int = 10) -> None:
+        check_whole("callbacks.skip_non_finite.most_in_a_row", most_in_a_row, least=0)
+        self.most_in_a_row = most_in_a_row
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Take away gradients of which one is NaN or infinite: optimisers leave parameters without any alone.
 
         Raises:
-            UserError: it is NaN or infinite.
+            UserError: too often in a row.
         """
-        is_logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if (is_logged or trainer.is_last_batch) and not torch.isfinite(outputs["loss"]):
-            raise UserError(f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: lower optimizer.lr")
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self._in_a_row = 0 if torch.nn.utils.get_total_norm(gradients).isfinite() else self._in_a_row + 1
+        if self._in_a_row:
+            self.skipped += 1
+            optimizer.zero_grad(set_to_none=True)
+        if self._in_a_row > self.most_in_a_row:
+            raise UserError(
+                f"the loss or its gradients are not finite at step {trainer.global_step}, the last {self._in_a_row} "
+                "steps were skipped: lower optimizer.lr"
+            )
+        pl_module.log("train/skipped_steps", float(self.skipped))
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped so far."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = state_dict["skipped"]
 
 
 class StepProgress(RichProgressBar):

@@ -25,6 +25,7 @@ _IDLE_WARNINGS = (
     "The number of training batches .* is smaller than the logging interval",
     "Total length of .* across ranks is zero",  # data.split=all validates on nothing
     "The dirpath has changed",  # a resumed run has a folder of its own
+    "You're resuming from a checkpoint that ended before the epoch ended",  # patches are numbered by step
     ".*sync_dist=True",  # validation scores are gathered before they are logged
     ".*does not have many workers",  # cutting patches takes a fraction of a step, see `make bench`
 )

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.losses import Batch
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.separator import Separator
@@ -27,7 +28,7 @@ class SeparationSystem(pl.LightningModule):
 
     Args:
         separator: holds the network; its settings are those that validation scores and checkpoints carry.
-        loss: masks (K, B, S, F, T), mixture (B, 1, F, T), targets (B, S, F, T) to losses (K, S).
+        loss: masks (K, B, S, F, T) and a batch of patches to losses (K, S); see `hourglass_sep.losses`.
         optimizer: parameters to an optimiser.
         scheduler: the optimiser to a schedule that counts steps.
         protocol: how validation scores.
@@ -36,7 +37,7 @@ class SeparationSystem(pl.LightningModule):
     def __init__(
         self,
         separator: Separator,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Callable[[Tensor, Batch], Tensor],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
         protocol: Protocol,
@@ -57,11 +58,12 @@ class SeparationSystem(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss summed over stacks and sources (Park 2018, section 3.3)."""
         masks = self.separator.network(batch["mixture"])
-        per_stack = self.loss(masks, batch["mixture"], batch["targets"]).sum(-1)  # (K,)
+        per_stack = self.loss(masks, batch).sum(-1)  # (K,)
         loss = per_stack.sum()
         self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/loss_stack{k}": value for k, value in enumerate(per_stack)})
-        return loss
+        # The derivative of |NaN| is 0: let all gradients say what the loss says, on all ranks (`SkipNonFiniteSteps`).
+        return loss * (1 + 0 * loss.detach())
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's rows."""

@@ -1,22 +1,54 @@
+import math
+
+import pytest
 import torch
+from torch import Tensor
 
-from hourglass_sep.losses import masked_l1, masked_l2
+from hourglass_sep.losses import (
+    compressed_l1,
+    masked_l1,
+    masked_l2,
+    masked_l2_shared,
+    masked_snr,
+    multi_resolution_l1,
+    waveform_snr,
+)
+from hourglass_sep.spectrogram import Spectrogram
+
+STFT = Spectrogram(8000, 64, 16, 32)
 
 
-def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs() -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     masks = torch.randn(3, 2, 2, 5, 7, generator=generator)
-    return masks, torch.rand(2, 1, 5, 7, generator=generator), torch.rand(2, 2, 5, 7, generator=generator)
+    batch = {
+        "mixture": torch.rand(2, 1, 5, 7, generator=generator),
+        "targets": torch.rand(2, 2, 5, 7, generator=generator),
+    }
+    return masks, batch
+
+
+def sounds(quieter_patch_by: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+    """Masks of which each takes its own source's share of the magnitude, and two patches of two sources of noise."""
+    waveforms = torch.randn(2, 2, 64 + 30 * 16, generator=torch.Generator().manual_seed(1))
+    waveforms[1] /= quieter_patch_by
+    spectra = STFT(waveforms, centred=False)
+    mixture, targets = STFT.magnitude(spectra.sum(1, keepdim=True)), STFT.magnitude(spectra)
+    masks = (targets / targets.sum(1, keepdim=True))[None]
+    return masks, {"mixture": mixture, "targets": targets, "waveforms": waveforms}
 
 
 def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_source() -> None:
-    masks, mixture, targets = inputs()
-    losses = masked_l1(masks, mixture, targets)
+    masks, batch = inputs()
+    losses = masked_l1(masks, batch)
     assert losses.shape == (3, 2)
     for k in range(3):
         for s in range(2):
             cells = [
-                abs(float(masks[k, b, s, f, t]) * float(mixture[b, 0, f, t]) - float(targets[b, s, f, t]))
+                abs(
+                    float(masks[k, b, s, f, t]) * float(batch["mixture"][b, 0, f, t])
+                    - float(batch["targets"][b, s, f, t])
+                )
                 for b in range(2)
                 for f in range(5)
                 for t in range(7)
@@ -25,20 +57,83 @@ def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_sou
 
 
 def test_masked_l2_squares_what_masked_l1_takes_the_size_of() -> None:
-    masks, mixture, targets = inputs()
-    difference = masks * mixture - targets
-    torch.testing.assert_close(masked_l2(masks, mixture, targets), difference.pow(2).mean((1, 3, 4)))
-    torch.testing.assert_close(masked_l1(masks, mixture, targets), difference.abs().mean((1, 3, 4)))
+    masks, batch = inputs()
+    difference = masks * batch["mixture"] - batch["targets"]
+    torch.testing.assert_close(masked_l2(masks, batch), difference.pow(2).mean((1, 3, 4)))
+    torch.testing.assert_close(masked_l1(masks, batch), difference.abs().mean((1, 3, 4)))
 
 
 def test_the_losses_of_perfect_masks_are_zero_and_of_others_are_not() -> None:
-    _, mixture, targets = inputs()
-    perfect = (targets / mixture)[None]
-    for loss in (masked_l1, masked_l2):
-        assert float(loss(perfect, mixture, targets).max()) < 1e-7
-        assert float(loss(perfect + 0.1, mixture, targets).min()) > 1e-4
+    _, batch = inputs()
+    perfect = (batch["targets"] / batch["mixture"])[None]
+    for loss in (masked_l1, masked_l2, compressed_l1):
+        assert float(loss(perfect, batch).max()) < 1e-5
+        assert float(loss(perfect + 0.1, batch).min()) > 1e-4
 
 
-def test_losses_are_float32_where_the_network_was_not() -> None:
-    masks, mixture, targets = inputs()
-    assert masked_l1(masks.bfloat16(), mixture, targets).dtype == torch.float32
+def test_the_shared_loss_sees_what_dividing_by_the_sum_makes_of_the_masks() -> None:
+    masks, batch = sounds()
+    doubled = masks * 2
+    # Twice the masks are the same masks once they are divided by their sum: half of the loss stays.
+    torch.testing.assert_close(masked_l2_shared(masks, batch), masked_l2(masks, batch), rtol=0.01, atol=0)
+    more = masked_l2_shared(doubled, batch) - masked_l2(masks, batch) / 2
+    torch.testing.assert_close(more, masked_l2(doubled, batch) / 2, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("loss", [masked_snr, lambda masks, batch: waveform_snr(masks, batch, STFT)])
+def test_logarithmic_losses_fall_by_one_for_10_db_and_count_quiet_patches_like_loud_ones(loss) -> None:
+    losses = []
+    for quieter in (1.0, 100.0):
+        masks, batch = sounds(quieter)
+        silent = torch.zeros_like(masks)
+        assert loss(silent, batch) == pytest.approx(torch.zeros(1, 2), abs=0.05)  # all of the sources is missing
+        losses.append(loss(masks, batch))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
+    assert float(losses[0].max()) < -0.3
+
+
+def test_the_waveform_loss_is_the_ratio_of_the_energies_that_the_inverse_stft_gives() -> None:
+    masks, batch = sounds()
+    spectra = STFT(batch["waveforms"], centred=False)
+    n_samples = 30 * 16
+    for b, s in ((0, 0), (1, 1)):
+        one = {name: value[b : b + 1] for name, value in batch.items()}
+        estimate = STFT.inverse(STFT.extend(masks[0, b, s]) * spectra[b].sum(0), n_samples)
+        reference = batch["waveforms"][b, :, 32 : 32 + n_samples]  # half a window in: frames are centred
+        middle = slice(64, -64)  # at the ends the inverse has fewer frames than the waveform is made of
+        error = (estimate - reference[s])[middle].square().mean()
+        expected = math.log10(float(error / reference[:, middle].square().mean()) + 1e-3)
+        assert float(waveform_snr(masks[:, b : b + 1], one, STFT)[0, s]) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_multi_resolution_loss_adds_what_other_windows_see() -> None:
+    masks, batch = sounds()
+    alone = multi_resolution_l1(masks, batch, STFT, ())
+    torch.testing.assert_close(alone, masked_l1(masks, batch))
+    assert bool((multi_resolution_l1(masks, batch, STFT, (32, 128)) > alone).all())
+    # Masks of one for a mixture of one source are perfect at every resolution.
+    batch["waveforms"][:, 1] = 0
+    spectra = STFT(batch["waveforms"], centred=False)
+    batch |= {"mixture": STFT.magnitude(spectra.sum(1, keepdim=True)), "targets": STFT.magnitude(spectra)}
+    perfect = torch.stack([torch.ones_like(masks[:, :, 0]), torch.zeros_like(masks[:, :, 0])], 2)
+    assert float(multi_resolution_l1(perfect, batch, STFT, (32, 128)).max()) < 1e-5
+
+
+def test_losses_are_float32_where_the_network_was_not_and_have_gradients() -> None:
+    masks, batch = sounds()
+    losses = (
+        masked_l1,
+        masked_l2,
+        masked_l2_shared,
+        masked_snr,
+        compressed_l1,
+        lambda m, b: waveform_snr(m, b, STFT),
+        lambda m, b: multi_resolution_l1(m, b, STFT, (32,)),
+    )
+    for loss in losses:
+        low = (masks - 0.1).bfloat16().requires_grad_()
+        values = loss(low, batch)
+        assert values.dtype == torch.float32
+        assert values.shape == (1, 2)
+        values.sum().backward()
+        assert low.grad is not None and bool(low.grad.isfinite().all())

@@ -30,7 +30,7 @@ def test_the_training_loss_is_the_sum_over_all_stacks_and_sources(loss, monkeypa
     masks = network(batch["mixture"])
     each = torch.stack(
         [
-            loss(masks[k : k + 1, :, s : s + 1], batch["mixture"], batch["targets"][:, s : s + 1])[0, 0]
+            loss(masks[k : k + 1, :, s : s + 1], batch | {"targets": batch["targets"][:, s : s + 1]})[0, 0]
             for k in range(3)
             for s in range(2)
         ]

@@ -1,6 +1,10 @@
 import csv
 import importlib.metadata
 import shutil
+import subprocess
+import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,9 @@ from wandb_files import OfflineRun
 
 from hourglass_sep import train
 from hourglass_sep.constants import MIXTURE
+from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.errors import CheckpointError, UserError
+from hourglass_sep.instantiate import build_callbacks
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import describe
@@ -40,6 +46,10 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 def logged(run_dir: Path, key: str) -> list[float]:
     return [float(row[key]) for row in rows(run_dir) if row.get(key)]
+
+
+def logged_steps(run_dir: Path) -> list[str]:
+    return [row["step"] for row in rows(run_dir) if (row.get("step") or "").isdigit()]
 
 
 def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir1k: Path, tmp_path: Path) -> None:
@@ -101,9 +111,64 @@ def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: 
 
 
 def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"loss is (nan|inf) .* lower optimizer\.lr"):
-        train.run(config(tiny_mir1k, tmp_path, "optimizer.lr=1e30", "trainer.max_steps=4"))
+    diverging = (
+        "optimizer.lr=1e30",
+        "trainer.max_steps=9",
+        "data.steps_per_epoch=9",
+        "callbacks.skip_non_finite.most_in_a_row=3",
+    )
+    with pytest.raises(UserError, match=r"not finite at step \d, the last 4 steps were skipped: lower optimizer\.lr"):
+        train.run(config(tiny_mir1k, tmp_path, *diverging))
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted_and_training_goes_on(
+    tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = RandomPatches.__getitem__
+    weights = []
+
+    def damaged(patches: RandomPatches, index: int) -> dict[str, torch.Tensor]:
+        patch = draw(patches, index)
+        return patch | {"targets": patch["targets"] * torch.nan} if index // 4 in (1, 2) else patch
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+            weights.append([p.detach().clone() for p in pl_module.parameters()])
+
+    monkeypatch.setattr(RandomPatches, "__getitem__", damaged)
+    monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Watch()])
+    train.run(config(tiny_mir1k, tmp_path, "trainer.max_steps=4", "data.steps_per_epoch=4"))
+    same = [all(map(torch.equal, *pair)) for pair in pairwise(weights)]
+    assert same == [True, True, False]
+    assert logged(tmp_path, "train/skipped_steps") == [0, 1, 2, 2]
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["callbacks"]["SkipNonFiniteSteps"] == {"skipped": 2}
+
+
+@pytest.mark.slow
+def test_training_that_is_killed_goes_on_as_if_it_had_not_been(tiny_mir1k: Path, tmp_path: Path) -> None:
+    overrides = [*TINY, f"data.root={tiny_mir1k}", "logger=csv", "augment=remix", "callbacks=ema", "data.split=all"]
+    overrides += ["data.steps_per_epoch=60", "trainer.max_steps=150", "trainer.log_every_n_steps=1"]
+    train.run(config(tiny_mir1k, tmp_path / "whole", *overrides[5:]))
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "hourglass_sep.train", *overrides, f"hydra.run.dir={killed}"]
+    with subprocess.Popen([*command, "callbacks.recent.train_time_interval.minutes=0"]) as process:
+        while process.poll() is None and not (killed / "metrics.csv").exists():
+            time.sleep(0.02)
+        while process.poll() is None and max(map(int, logged_steps(killed)), default=0) < 75:
+            time.sleep(0.02)
+        process.kill()
+    last = killed / "checkpoints" / "last.ckpt"
+    stopped_at = torch.load(last, weights_only=True)["global_step"]
+    assert 60 < stopped_at < 120, "not in the middle of the second epoch"
+    train.run(config(tiny_mir1k, tmp_path / "rest", *overrides[5:], f"ckpt_path={last}"))
+    losses = [logged(tmp_path / name, "train/loss") for name in ("whole", "rest")]
+    assert losses[1] == losses[0][stopped_at:]
+    ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 150
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), name
 
 
 def test_without_a_seed_runs_differ(tiny_mir1k: Path, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class RandomPatches(Dataset):
         """Draw patch ``index``.
 
         Returns:
-            ``mixture`` (1, F, T) and ``targets`` (S, F, T), magnitudes divided by the mixture's input scale.
+            ``mixture`` (1, F, T) and ``targets`` (S, F, T), magnitudes divided by the mixture's input scale, and
+            ``waveforms`` (S, N), the sources under these frames, divided by it, too.
         """
         rng = np.random.default_rng((self.seed, index))
         # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
@@ -78,12 +79,13 @@ class RandomPatches(Dataset):
         gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
+        # Both sources of a clip are played in one go if both are wanted.
+        wanted = {first: [0], second: [1]} if first != second else {first: [0, 1]}
+        cut = self._whole if self.scale == "clip" else self._segment
+        played = [source for clip, rows in wanted.items() for source in cut(clip, rows, starts[clip], speeds[clip])]
         if self.scale == "clip":
-            played = {clip: self._play(self.clips[clip], speed) for clip, speed in speeds.items()}
-            return self._crop_of_clip([played[first][0], played[second][1]], [starts[first], starts[second]], gains)
-        segments = {clip: self._segment(clip, starts[clip], speed) for clip, speed in speeds.items()}
-        sources = torch.stack([segments[first][0], segments[second][1]])
-        return self._patch(self.spectrogram(sources * gains[:, None], centred=False))
+            return self._crop_of_clip(played, [starts[first], starts[second]], gains)
+        return self._patch(torch.stack(played) * gains[:, None])
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -91,22 +93,27 @@ class RandomPatches(Dataset):
         n_frames = 1 + (n_samples - self.spectrogram.n_fft) // self.spectrogram.hop_length
         return int(rng.integers(max(n_frames - self.segment_frames, 0) + 1))
 
-    def _segment(self, clip: int, start_frame: int, speed: float) -> Tensor:
-        """The samples (S, N) under ``segment_frames`` frames from ``start_frame`` of the clip played at a speed on."""
+    def _segment(self, clip: int, rows: list[int], start_frame: int, speed: float) -> Tensor:
+        """Sources (S, N) under ``segment_frames`` frames from ``start_frame`` of the clip played at a speed on."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
         n_samples = (self.segment_frames - 1) * hop + n_fft
         start = int(start_frame * hop * speed)
-        segment = self.clips[clip][:, start : start + math.ceil(n_samples * speed)]
+        segment = self.clips[clip][rows, start : start + math.ceil(n_samples * speed)]
         segment = self._play(segment, speed)[:, :n_samples]
         return torch.nn.functional.pad(segment, (0, n_samples - segment.shape[-1]))
+
+    def _whole(self, clip: int, rows: list[int], start_frame: int, speed: float) -> Tensor:
+        """Sources (S, N) of the clip played at a speed."""
+        return self._play(self.clips[clip][rows], speed)
 
     def _play(self, waveform: Tensor, speed: float) -> Tensor:
         """A waveform (S, N) played at another speed."""
         rate = self.spectrogram.sample_rate_hz
         return resample(waveform, round(rate * speed), rate)
 
-    def _patch(self, spectra: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
-        """Magnitudes of the source spectra (S, F, T) and of their sum, divided by the scale."""
+    def _patch(self, sources: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
+        """Magnitudes of the sources (S, N) and of their sum, divided by the scale; the sources themselves, too."""
+        spectra = self.spectrogram(sources, centred=False)
         mixture = spectra.sum(0, keepdim=True)
         magnitude = self.spectrogram.magnitude(mixture)  # (1, F, T)
         targets = self.spectrogram.magnitude(spectra)  # (S, F, T)
@@ -115,7 +122,7 @@ class RandomPatches(Dataset):
             in_phase = (spectra * mixture.conj()).real[..., :n_freq, :] / magnitude.clamp_min(1e-8)
             targets = torch.minimum(in_phase.clamp_min(0), magnitude)
         scale = input_scale(magnitude) if scale is None else scale
-        return {"mixture": magnitude / scale, "targets": targets / scale}
+        return {"mixture": magnitude / scale, "targets": targets / scale, "waveforms": sources / scale[0]}
 
     def _crop_of_clip(self, sources: list[Tensor], starts: list[int], gains: Tensor) -> dict[str, Tensor]:
         """A patch whose scale is the maximum over the whole sources (N) that it was cut from, mixed as it was."""
@@ -128,9 +135,9 @@ class RandomPatches(Dataset):
         ]
         n_samples = max((start + self.segment_frames) * hop + n_fft, *(len(source) for source in laid))
         padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
-        spectra = self.spectrogram(padded * gains[:, None], centred=False)
-        scale = input_scale(self.spectrogram.magnitude(spectra.sum(0, keepdim=True)))
-        return self._patch(spectra[..., start : start + self.segment_frames], scale)
+        padded *= gains[:, None]
+        scale = input_scale(self.spectrogram.magnitude(self.spectrogram(padded.sum(0, keepdim=True), centred=False)))
+        return self._patch(padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft], scale)
 
 
 class GlobalSampler(Sampler[int]):
