@@ -14,7 +14,7 @@ from hourglass_sep.masking import share
 from hourglass_sep.spectrogram import Spectrogram
 
 Batch = Mapping[str, Tensor]
-"""``mixture`` (B, 1, F, T), ``targets`` (B, S, F, T) and ``waveforms`` (B, S, N), see `RandomPatches`."""
+"""``mixture`` (B, 1, F, T), ``targets`` (B, S, F, T) and ``spectra`` (B, S, bins, T), see `RandomPatches`."""
 
 _LOUDEST_DB = 30.0
 """Where the logarithmic losses level off, so that a patch that is almost perfect does not outweigh the others."""
@@ -42,6 +42,17 @@ def masked_l2(masks: Tensor, batch: Batch) -> Tensor:
     Args and returns: as `masked_l1`.
     """
     return _difference(masks, batch).square().mean(dim=(1, 3, 4))
+
+
+def masked_snr_shared(masks: Tensor, batch: Batch) -> Tensor:
+    """The mean of `masked_snr` of the masks and of `masked_snr` of the masks divided by their sum over the sources.
+
+    The second is what ``inference.masks=sum_to_one`` applies; the first keeps the masks' size, which it ignores.
+
+    Args and returns: as `masked_l1`.
+    """
+    shared = share(masks.float().clamp_min(1e-3), "sum_to_one")
+    return (masked_snr(masks, batch) + masked_snr(shared, batch)) / 2
 
 
 def masked_l2_shared(masks: Tensor, batch: Batch) -> Tensor:
@@ -93,7 +104,7 @@ def waveform_snr(masks: Tensor, batch: Batch, spectrogram: Spectrogram) -> Tenso
     Returns:
         As `masked_snr`.
     """
-    spectra = spectrogram(batch["waveforms"], centred=False)  # (B, S, bins, T)
+    spectra = batch["spectra"]
     n_samples = (spectra.shape[-1] - 1) * spectrogram.hop_length
     estimates = spectrogram.extend(masks.float()) * spectra.sum(1, keepdim=True)
     references = spectrogram.inverse(spectra, n_samples)
@@ -116,7 +127,7 @@ def multi_resolution_l1(
         As `masked_l1`, summed over the resolutions.
     """
     loss = masked_l1(masks, batch)
-    spectra = spectrogram(batch["waveforms"], centred=False)
+    spectra = batch["spectra"]
     n_samples = (spectra.shape[-1] - 1) * spectrogram.hop_length
     estimates = spectrogram.inverse(spectrogram.extend(masks.float()) * spectra.sum(1, keepdim=True), n_samples)
     references = spectrogram.inverse(spectra, n_samples)

@@ -28,14 +28,18 @@ def inputs() -> tuple[Tensor, dict[str, Tensor]]:
     return masks, batch
 
 
+def sources() -> Tensor:
+    return torch.randn(2, 2, 64 + 30 * 16, generator=torch.Generator().manual_seed(1))
+
+
 def sounds(quieter_patch_by: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
     """Masks of which each takes its own source's share of the magnitude, and two patches of two sources of noise."""
-    waveforms = torch.randn(2, 2, 64 + 30 * 16, generator=torch.Generator().manual_seed(1))
+    waveforms = sources()
     waveforms[1] /= quieter_patch_by
     spectra = STFT(waveforms, centred=False)
     mixture, targets = STFT.magnitude(spectra.sum(1, keepdim=True)), STFT.magnitude(spectra)
     masks = (targets / targets.sum(1, keepdim=True))[None]
-    return masks, {"mixture": mixture, "targets": targets, "waveforms": waveforms}
+    return masks, {"mixture": mixture, "targets": targets, "spectra": spectra}
 
 
 def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_source() -> None:
@@ -94,12 +98,12 @@ def test_logarithmic_losses_fall_by_one_for_10_db_and_count_quiet_patches_like_l
 
 def test_the_waveform_loss_is_the_ratio_of_the_energies_that_the_inverse_stft_gives() -> None:
     masks, batch = sounds()
-    spectra = STFT(batch["waveforms"], centred=False)
     n_samples = 30 * 16
+    spectra, waveforms = batch["spectra"], sources()
     for b, s in ((0, 0), (1, 1)):
         one = {name: value[b : b + 1] for name, value in batch.items()}
         estimate = STFT.inverse(STFT.extend(masks[0, b, s]) * spectra[b].sum(0), n_samples)
-        reference = batch["waveforms"][b, :, 32 : 32 + n_samples]  # half a window in: frames are centred
+        reference = waveforms[b, :, 32 : 32 + n_samples]  # half a window in: frames are centred
         middle = slice(64, -64)  # at the ends the inverse has fewer frames than the waveform is made of
         error = (estimate - reference[s])[middle].square().mean()
         expected = math.log10(float(error / reference[:, middle].square().mean()) + 1e-3)
@@ -112,8 +116,8 @@ def test_the_multi_resolution_loss_adds_what_other_windows_see() -> None:
     torch.testing.assert_close(alone, masked_l1(masks, batch))
     assert bool((multi_resolution_l1(masks, batch, STFT, (32, 128)) > alone).all())
     # Masks of one for a mixture of one source are perfect at every resolution.
-    batch["waveforms"][:, 1] = 0
-    spectra = STFT(batch["waveforms"], centred=False)
+    spectra = batch["spectra"]
+    spectra[:, 1] = 0
     batch |= {"mixture": STFT.magnitude(spectra.sum(1, keepdim=True)), "targets": STFT.magnitude(spectra)}
     perfect = torch.stack([torch.ones_like(masks[:, :, 0]), torch.zeros_like(masks[:, :, 0])], 2)
     assert float(multi_resolution_l1(perfect, batch, STFT, (32, 128)).max()) < 1e-5
@@ -136,4 +140,5 @@ def test_losses_are_float32_where_the_network_was_not_and_have_gradients() -> No
         assert values.dtype == torch.float32
         assert values.shape == (1, 2)
         values.sum().backward()
-        assert low.grad is not None and bool(low.grad.isfinite().all())
+        assert low.grad is not None
+        assert bool(low.grad.isfinite().all())
