@@ -1,6 +1,6 @@
-"""`make bench`: training and separation speeds as ratios, measured side by side in one run, on synthetic clips.
+"""`make bench`: separation speeds side by side, on a synthetic clip.
 
-One thread each, median of several rounds. Nothing here is a test: machines differ.
+One thread, median of several rounds. Nothing here is a test: machines differ.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hourglass_sep.data.augment import Remix
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.losses import masked_l1
 from hourglass_sep.provenance import git_commit, hardware
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
@@ -40,36 +37,9 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    songs = [synthesize_song(seed, CLIP_SECONDS, SAMPLE_RATE_HZ) for seed in range(4)]
     console = Console(width=110)
     console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
-    for table in (loader(songs), separation(songs[0])):
-        console.print(table)
-
-
-def loader(songs: list[torch.Tensor]) -> Table:
-    """Patches per second with and without the network."""
-    patches = RandomPatches([song[:, ::2] for song in songs], Spectrogram(), 64, "window", augment=Remix(semitones=3))
-    batch = [patches[i] for i in range(4)]
-    mixture, targets = (torch.stack([patch[key] for patch in batch]) for key in ("mixture", "targets"))
-    alone = 4 / seconds(lambda: [patches[i] for i in range(4)])
-    table = Table("training, batch of 4", "patches / s", "loader's share of a step", title="loader and network")
-    table.add_row("loader alone", f"{alone:.0f}", "")
-    for name, network in {
-        "compact, 2 stacks, 32 channels": StackedHourglass(2, 32, fold=2),
-        "shipped, 2 stacks, 48 channels": StackedHourglass(2, 48, fold=2, channels_last=True),
-        "paper, 1 stack, 64 channels": StackedHourglass(1, 64),
-    }.items():
-        optimizer = torch.optim.Adam(network.parameters())
-
-        def step(network: StackedHourglass = network, optimizer: torch.optim.Optimizer = optimizer) -> None:
-            optimizer.zero_grad()
-            masked_l1(network(mixture), mixture, targets).sum().backward()
-            optimizer.step()
-
-        trained = 4 / seconds(step, 3)
-        table.add_row(name, f"{trained:.1f}", f"{trained / alone:.1%}")
-    return table
+    console.print(separation(synthesize_song(0, CLIP_SECONDS, SAMPLE_RATE_HZ)))
 
 
 def separation(sources: torch.Tensor) -> Table:
