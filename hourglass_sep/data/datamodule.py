@@ -17,9 +17,13 @@ from hourglass_sep.checks import check_whole
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, RandomPatches
-from hourglass_sep.data.synthetic import write_synthetic_mir1k
+from hourglass_sep.data.synthetic import synthesize_song, write_synthetic_mir1k
 from hourglass_sep.errors import DataError, UserError
 from hourglass_sep.spectrogram import Spectrogram
+
+
+_SYNTHETIC_SEED = 2018
+_SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's
 
 
 class ClipBatch(NamedTuple):
@@ -62,6 +66,8 @@ class Mir1kDataModule(pl.LightningDataModule):
         validation_songs: songs set aside by ``standard``.
         batch_size: patches per optimiser step over all devices together.
         steps_per_epoch: optimiser steps that make an epoch; validation follows each.
+        synthetic_clips: how many clips of synthetic songs train beside the real ones, each of another singer and song
+            (`synthesize_song`; no recording is in them). Two singers are few to learn all voices from.
         num_workers: processes that cut patches; 0 cuts them in the training process.
         seed: seed of the patches; None for other ones in every run.
 
@@ -82,10 +88,12 @@ class Mir1kDataModule(pl.LightningDataModule):
         validation_songs: Sequence[str] = ("abjones_5", "amy_9", "amy_16"),
         batch_size: int = 4,
         steps_per_epoch: int = 500,
+        synthetic_clips: int = 0,
         num_workers: int = 0,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
+        check_whole("data.synthetic_clips", synthetic_clips, least=0)
         check_whole("data.batch_size", batch_size)
         check_whole("data.steps_per_epoch", steps_per_epoch)
         check_whole("data.segment_frames", segment_frames)
@@ -103,6 +111,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.validation_songs = list(validation_songs)
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
+        self.synthetic_clips = synthetic_clips
         self.num_workers = num_workers
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
@@ -148,6 +157,10 @@ class Mir1kDataModule(pl.LightningDataModule):
         if self._patches is None:
             rate = self.spectrogram.sample_rate_hz
             waveforms = [audio.resample(clip.load(), SAMPLE_RATE_HZ, rate) for clip in self.clips().train]
+            waveforms += [
+                synthesize_song((_SYNTHETIC_SEED, number), _SYNTHETIC_SECONDS, rate)
+                for number in range(self.synthetic_clips)
+            ]
             self._patches = RandomPatches(
                 waveforms,
                 self.spectrogram,
