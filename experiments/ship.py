@@ -1,11 +1,11 @@
-"""Make shipped weights, curve, picture and scores of a finished run.
+"""Make shipped weights of a finished run, then put the scores of the weights as they ship beside them.
 
-    python experiments/ship.py RUN_FOLDER SCORES_JSON NAME
-    python experiments/ship.py SCORES_JSON NAME
+    python experiments/ship.py weights RUN_FOLDER NAME
+    python -m hourglass_sep.evaluate ckpt_path=NAME hydra.run.dir=SCORES
+    python experiments/ship.py scores SCORES/scores.json NAME
 
-RUN_FOLDER is a training run's, SCORES_JSON what `hourglass_sep.evaluate` wrote for its last checkpoint on the test
-clips. Writes hourglass_sep/weights/NAME.{safetensors,json} and experiments/NAME_weights/. Without RUN_FOLDER the
-weights that ship were scored anew: only experiments/NAME_weights/scores.json is written.
+The first writes hourglass_sep/weights/NAME.{safetensors,json} and the training curve, the second the scores into the
+card and, with every clip, into experiments/NAME_weights/, and a picture of a clip.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hourglass_sep.bootstrap import interval
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.figures import picture
 from hourglass_sep.paths import WEIGHTS_DIR
@@ -36,30 +37,31 @@ SHARED_LYRICS = ("stool_4", "leon_5", "yifen_2")  # test songs with the lyrics o
 NOT_GOOD_AT = "polyphonic choirs, 44.1 kHz studio mixes, speech: it has heard two amateur singers over karaoke tracks"
 
 
-def main(run: Path | None, scores_path: Path, name: str) -> None:
+def ship_weights(run: Path, name: str) -> None:
+    """Weights, their card without scores, and the training curve."""
     folder = HERE / f"{name}_weights"
     folder.mkdir(exist_ok=True)
-    scores = json.loads(scores_path.read_text())
-    if run is not None:
-        ship(run, scores, name, folder)
-    write_scores(scores, name, folder / "scores.json")
-
-
-def ship(run: Path, scores: Mapping[str, Any], name: str, folder: Path) -> None:
-    facts = yaml.safe_load((run / "hparams.yaml").read_text())
     checkpoint = run / "checkpoints" / "last.ckpt"
-    separator = Separator.from_checkpoint(checkpoint)
-    steps = torch.load(checkpoint, weights_only=True)["global_step"]
-    save_weights(separator, WEIGHTS_DIR / f"{name}.safetensors", card(facts, scores, steps))
-
+    save_weights(Separator.from_checkpoint(checkpoint), WEIGHTS_DIR / f"{name}.safetensors", card(run, checkpoint))
     curve = training_curve(run / "metrics.csv")
     with (folder / "curve.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=["step", "loss"])
         writer.writeheader()
         writer.writerows(curve)
     draw(curve).savefig(folder / "curve.png", dpi=100)
+
+
+def ship_scores(scores_path: Path, name: str) -> None:
+    """Scores into the card and the folder, and a picture."""
+    folder = HERE / f"{name}_weights"
+    scores = json.loads(scores_path.read_text())
+    path = WEIGHTS_DIR / f"{name}.json"
+    described = json.loads(path.read_text()) | {"test_scores_db": score_card(scores), "not_good_at": NOT_GOOD_AT}
+    path.write_text(json.dumps(described, indent=2) + "\n")
+    write_scores(scores, name, folder / "scores.json")
     clip = next(clip for clip in find_clips(scores["audio"]["root"]) if clip.name == SHOWN_CLIP)
     sources = clip.load()
+    separator = Separator.from_pretrained(name)
     picture(separator, sources.sum(0), SAMPLE_RATE_HZ, sources).savefig(folder / "clip.png", dpi=80)
     Image.open(folder / "clip.png").quantize(64).save(folder / "clip.png", optimize=True)
 
@@ -82,25 +84,36 @@ def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
     path.write_text(as_json(content, rows))
 
 
-def card(facts: Mapping[str, Any], scores: Mapping[str, Any], steps: int) -> dict[str, Any]:
+def card(run: Path, checkpoint: Path) -> dict[str, Any]:
     """What people should know of weights before they trust them."""
-    n_clips = len({row["clip"] for row in scores["rows"]})
+    facts = yaml.safe_load((run / "hparams.yaml").read_text())
+    overrides = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
+    synthetic = facts["config"]["data"]["synthetic_clips"]
     return {
-        "trained_on": "MIR-1K, all 175 clips of abjones and amy",
+        "trained_on": f"MIR-1K, all 175 clips of abjones and amy, and {synthetic} synthetic clips (no recordings)",
         "data_licence": "MIR-1K: free for research (Hsu and Jang 2010)",
         "licence": "MIT",
-        "recipe": "experiment=compact_mir1k",
-        "steps": steps,
-        "chosen_by": "nothing: a number of steps fixed beforehand; the recipe by a singer set aside (new_singers)",
+        "recipe": " ".join(override for override in overrides if not override.startswith("logger=")),
+        "steps": torch.load(checkpoint, weights_only=True)["global_step"],
+        "seconds_of_training": round(checkpoint.stat().st_mtime - (run / "hparams.yaml").stat().st_mtime),
+        "chosen_by": "nothing: a number of steps fixed beforehand; the recipe by validation (experiments/recipe)",
         "commit": facts["commit"],
         "hardware": facts["hardware"],
-        "test_scores_db": {
-            "protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description")},
-            "clips": f"{n_clips} test clips, every one at 0 dB voice to accompaniment",
-            **{source: rounded(values) for source, values in scores["summary"][scores["model"]].items()},
-        },
-        "not_good_at": NOT_GOOD_AT,
     }
+
+
+def score_card(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Averages, GNSDR with its 95 % interval over clips."""
+    card: dict[str, Any] = {"protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description")}}
+    for source, averages in scores["summary"][scores["model"]].items():
+        rows = [row for row in scores["rows"] if (row["system"], row["source"]) == (scores["model"], source)]
+        found = interval(
+            [row["nsdr"] for row in rows], [row["n_samples"] for row in rows], scores["protocol"]["average"]
+        )
+        ends = [round(found.low, 2), round(found.high, 2)]
+        card["clips"] = f"{len(rows)} test clips, every one at 0 dB voice to accompaniment"
+        card[source] = rounded(averages) | {"gnsdr_95_percent_interval": ends}
+    return card
 
 
 def rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -127,5 +140,5 @@ def draw(curve: list[dict[str, float]]) -> Figure:
 
 
 if __name__ == "__main__":
-    *run_folder, scores_json, weights_name = sys.argv[1:]
-    main(Path(*run_folder) if run_folder else None, Path(scores_json), weights_name)
+    what, source, weights_name = sys.argv[1:]
+    {"weights": ship_weights, "scores": ship_scores}[what](Path(source), weights_name)

@@ -17,6 +17,7 @@ from hourglass_sep.audio import resample
 from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError
+from hourglass_sep.masking import share
 from hourglass_sep.metrics import median
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.separator import Separator
@@ -49,6 +50,35 @@ class Model:
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """See `System`."""
         return separator(mixture[None], sample_rate_hz)[0]
+
+
+class Stack:
+    """The separator, but with the masks of an earlier stack of its network: what each stack adds.
+
+    Args:
+        number: which stack, counted from 1.
+    """
+
+    def __init__(self, number: int) -> None:
+        check_whole("baselines.stack.number", number)
+        self.number = number
+
+    def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
+        """See `System`.
+
+        Raises:
+            SettingError: the network has fewer stacks.
+        """
+        stft = separator.spectrogram
+        magnitude = stft.mono_magnitude(stft(resample(mixture[None], sample_rate_hz, stft.sample_rate_hz)))
+        of_all = separator.stack_masks(magnitude)  # (K, 1, S, F, T)
+        if self.number > len(of_all):
+            raise SettingError(
+                f"stack {self.number} is asked for, the network has {len(of_all)}: leave it out with "
+                f"~baselines.stack_{self.number}"
+            )
+        masks = share(separator.refine(of_all[self.number - 1], magnitude), separator.mask_rule)
+        return separator.render(mixture[None], sample_rate_hz, masks)[0]
 
 
 class OracleMask:

@@ -5,11 +5,11 @@ import torch
 from hydra.utils import instantiate
 from test_configs import composed
 
-from hourglass_sep.baselines import Model, OracleMask, RepetSim, repeating_part
+from hourglass_sep.baselines import Model, OracleMask, RepetSim, Stack, System, repeating_part
 from hourglass_sep.constants import MIXTURE, SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import UserError
+from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.evaluate import _fingerprint, evaluate, evaluate_all
 from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.metrics import bss_eval_sources, si_sdr
@@ -45,6 +45,18 @@ def test_every_system_gives_stems_that_add_up_to_the_mixture(
     estimates = system(references.sum(0), references, SAMPLE_RATE_HZ, tiny_separator)
     assert estimates.shape == references.shape
     torch.testing.assert_close(estimates.sum(0), references.sum(0), atol=1e-4, rtol=0)
+
+
+def test_the_last_stack_is_the_model_and_earlier_ones_are_not(tiny_separator: Separator) -> None:
+    mixture = 0.1 * noise(1, 16001)
+    references = torch.stack([mixture, mixture])
+    stacks = len(tiny_separator.stack_masks(torch.rand(1, 1, 512, 64)))
+    systems: list[System] = [Model(), *(Stack(k + 1) for k in range(stacks))]
+    estimates = [system(mixture, references, SAMPLE_RATE_HZ, tiny_separator) for system in systems]
+    torch.testing.assert_close(estimates[-1], estimates[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(estimates[1], estimates[0], atol=1e-3)
+    with pytest.raises(SettingError, match=rf"has {stacks}: leave it out with ~baselines\.stack_{stacks + 1}"):
+        Stack(stacks + 1)(mixture, references, SAMPLE_RATE_HZ, tiny_separator)
 
 
 def test_oracles_know_their_sources_and_the_model_does_not(tiny_separator: Separator) -> None:

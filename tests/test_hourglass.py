@@ -136,7 +136,16 @@ def test_weights_start_with_the_variance_of_gain_squared_over_fan_in(gain: float
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"stacks": 0}, {"stacks": "4"}, {"stacks": True}, {"depth": 0}, {"channels": 6}, {"fold": 0}, {"sources": 0}, {"growth": -1}],
+    [
+        {"stacks": 0},
+        {"stacks": "4"},
+        {"stacks": True},
+        {"depth": 0},
+        {"channels": 6},
+        {"fold": 0},
+        {"sources": 0},
+        {"growth": -1},
+    ],
 )
 def test_impossible_sizes_are_named(sizes: dict[str, Any]) -> None:
     (name,) = sizes

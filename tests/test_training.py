@@ -110,6 +110,24 @@ def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: 
             train.run(config(tiny_mir1k, tmp_path / "other", last, override))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stacks", [1, 2, 4])
+def test_the_papers_network_and_recipe_take_fifty_steps_and_learn(
+    stacks: int, tiny_mir1k: Path, tmp_path: Path
+) -> None:
+    # Full width and every setting of the recipe; only fewer and shorter patches.
+    small = [f"model.stacks={stacks}", "trainer=cpu", "trainer.max_steps=50", "data.steps_per_epoch=50"]
+    small += ["data.batch_size=1", "audio.segment_frames=16", "trainer.log_every_n_steps=1", "logger=csv"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        paths = [f"data.root={tiny_mir1k}", f"paths.run_dir={tmp_path}"]
+        cfg = compose("train", ["experiment=paper_mir1k", *small, *paths])
+    train.run(cfg)
+    losses = logged(tmp_path, "train/loss")
+    assert len(losses) == 50
+    assert sum(losses[-10:]) < sum(losses[:10])
+    assert describe(Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt"))["model"]["channels"] == 256
+
+
 def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:
     diverging = (
         "optimizer.lr=1e30",

@@ -21,7 +21,6 @@ from hourglass_sep.data.synthetic import synthesize_song, write_synthetic_mir1k
 from hourglass_sep.errors import DataError, UserError
 from hourglass_sep.spectrogram import Spectrogram
 
-
 _SYNTHETIC_SEED = 2018
 _SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's
 
