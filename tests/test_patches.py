@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,12 @@ def test_a_random_speed_moves_all_pitches_of_a_clip_by_the_same_semitones(scale:
     assert np.std(moves) == pytest.approx(6 / np.sqrt(12), rel=0.25)
 
 
+def test_the_spectra_of_a_patch_are_what_its_targets_are_taken_from() -> None:
+    patch = patches(clips(40000), augment=Remix())[1]
+    torch.testing.assert_close(STFT.magnitude(patch["spectra"]), patch["targets"])
+    torch.testing.assert_close(STFT.magnitude(patch["spectra"].sum(0, keepdim=True)), patch["mixture"])
+
+
 def test_the_mixture_is_the_sum_of_what_the_targets_are_taken_from() -> None:
     """Sources an octave apart: the magnitude of their sum is the larger of the two nearly everywhere."""
     time = torch.arange(30000) / 8000
@@ -170,6 +178,20 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
         Mir1kDataModule(tiny_mir1k, STFT).check(devices=3)
 
 
+def test_synthetic_clips_train_beside_the_real_ones_and_validate_nothing(tiny_mir1k: Path) -> None:
+    plain, more = (Mir1kDataModule(tiny_mir1k, STFT, synthetic_clips=n) for n in (0, 3))
+    real, all_clips = plain.patches().clips, more.patches().clips
+    assert len(all_clips) == len(real) + 3
+    for clip, other in zip(real, all_clips, strict=False):
+        assert torch.equal(clip, other)
+    for clip in all_clips[-3:]:
+        assert clip.shape == (2, 8 * 8000 + 1024)  # at the network's rate, half a window of silence on either side
+        energy = clip.square().sum(1)
+        assert float(energy[0]) == pytest.approx(float(energy[1]), rel=0.01)
+    assert not torch.equal(all_clips[-1], all_clips[-2])
+    assert more.clips().validation == plain.clips().validation
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -178,6 +200,7 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
         (lambda: Remix(probability=2), "augment.probability=2"),
         (lambda: Remix(gain_db=-1), "augment.gain_db=-1"),
         (lambda: Remix(semitones=-1), "augment.semitones=-1"),
+        (lambda: Mir1kDataModule(".", STFT, synthetic_clips=-1), "data.synthetic_clips=-1"),
         (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
         (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]
     ],

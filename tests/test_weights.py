@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hourglass_sep import Separator
+from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.errors import CheckpointError
@@ -15,6 +16,8 @@ from hourglass_sep.metrics import si_sdr
 from hourglass_sep.paths import WEIGHTS_DIR
 from hourglass_sep.spectrogram import Spectrogram
 from hourglass_sep.weights import KEY, describe, save_weights
+
+REPO = Path(__file__).resolve().parent.parent
 
 
 def small(**settings: object) -> Separator:
@@ -94,25 +97,39 @@ def test_an_unknown_name_lists_those_that_ship() -> None:
         Separator.from_pretrained("nobody")
 
 
-def test_shipped_weights_are_small_and_have_a_card_that_says_where_they_come_from() -> None:
-    for path in WEIGHTS_DIR.glob("*.safetensors"):
-        assert path.stat().st_size < 5_000_000
-        card = json.loads(path.with_suffix(".json").read_text())
-        for key in ("model", "audio", "inference", "trained_on", "steps", "commit", "test_scores_db", "not_good_at"):
-            assert card[key], key
-    assert (WEIGHTS_DIR / "default.safetensors").exists()
+@pytest.mark.parametrize(("name", "most_bytes"), [("default", 5_000_000), ("large", 10_000_000)])
+def test_shipped_weights_are_small_and_have_a_card_that_says_where_they_come_from(name: str, most_bytes: int) -> None:
+    path = WEIGHTS_DIR / f"{name}.safetensors"
+    assert path.stat().st_size < most_bytes
+    card = json.loads(path.with_suffix(".json").read_text())
+    for key in ("model", "audio", "inference", "trained_on", "data_licence", "recipe", "steps", "not_good_at"):
+        assert card[key], key
+    assert len(card["commit"]) == 40
+    assert card["seconds_of_training"] > 60
+    recorded = json.loads((REPO / "experiments" / f"{name}_weights" / "scores.json").read_text())
+    for source in SOURCES:
+        scores = card["test_scores_db"][source]
+        assert scores["gnsdr"] == round(recorded["summary"]["model"][source]["gnsdr"], 2)
+        low, high = scores["gnsdr_95_percent_interval"]
+        assert low < scores["gnsdr"] < high
 
 
-def test_shipped_weights_separate_a_synthetic_song_better_than_chance() -> None:
+def test_all_shipped_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS_DIR.glob("*.safetensors")) < 16_000_000
+
+
+@pytest.mark.parametrize("name", ["default", "large"])
+def test_shipped_weights_separate_a_synthetic_song_better_than_chance(name: str) -> None:
     sources = synthesize_song(1, 6.0)
-    stems = Separator.from_pretrained().separate(sources.sum(0), 16000)
+    stems = Separator.from_pretrained(name).separate(sources.sum(0), 16000)
     scores = si_sdr(sources, torch.stack([stems["accompaniment"], stems["vocals"]]))
     assert float(scores.min()) > 2
 
 
-def test_shipped_weights_reach_the_scores_of_their_card_on_a_real_clip(mir1k_root: Path) -> None:
+@pytest.mark.parametrize("name", ["default", "large"])
+def test_shipped_weights_reach_the_scores_of_their_card_on_a_real_clip(name: str, mir1k_root: Path) -> None:
     sources = next(clip for clip in find_clips(mir1k_root) if clip.name == "annar_2_04").load()
-    stems = Separator.from_pretrained().separate(sources.sum(0), 16000)
+    stems = Separator.from_pretrained(name).separate(sources.sum(0), 16000)
     assert float(si_sdr(sources, torch.stack(list(stems.values()))).min()) > 5
 
 

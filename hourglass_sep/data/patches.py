@@ -84,8 +84,8 @@ class RandomPatches(Dataset):
         cut = self._whole if self.scale == "clip" else self._segment
         played = [source for clip, rows in wanted.items() for source in cut(clip, rows, starts[clip], speeds[clip])]
         if self.scale == "clip":
-            return self._crop_of_clip(rng, played, [starts[first], starts[second]], gains)
-        return self._patch(rng, torch.stack(played) * gains[:, None])
+            return self._crop_of_clip(played, [starts[first], starts[second]], gains)
+        return self._patch(torch.stack(played) * gains[:, None])
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -111,9 +111,9 @@ class RandomPatches(Dataset):
         rate = self.spectrogram.sample_rate_hz
         return resample(waveform, round(rate * speed), rate)
 
-    def _patch(self, rng: np.random.Generator, sources: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
+    def _patch(self, sources: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
         """Magnitudes of the sources (S, N) and of their sum, divided by the scale; the sources' spectra, too."""
-        spectra = self.augment.timbre(rng, self.spectrogram(sources, centred=False))
+        spectra = self.spectrogram(sources, centred=False)
         mixture = spectra.sum(0, keepdim=True)
         magnitude = self.spectrogram.magnitude(mixture)  # (1, F, T)
         targets = self.spectrogram.magnitude(spectra)  # (S, F, T)
@@ -124,9 +124,7 @@ class RandomPatches(Dataset):
         scale = input_scale(magnitude) if scale is None else scale
         return {"mixture": magnitude / scale, "targets": targets / scale, "spectra": spectra / scale}
 
-    def _crop_of_clip(
-        self, rng: np.random.Generator, sources: list[Tensor], starts: list[int], gains: Tensor
-    ) -> dict[str, Tensor]:
+    def _crop_of_clip(self, sources: list[Tensor], starts: list[int], gains: Tensor) -> dict[str, Tensor]:
         """A patch whose scale is the maximum over the whole sources (N) that it was cut from, mixed as it was."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
         start = max(starts)
@@ -139,7 +137,7 @@ class RandomPatches(Dataset):
         padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
         padded *= gains[:, None]
         scale = input_scale(self.spectrogram.magnitude(self.spectrogram(padded.sum(0, keepdim=True), centred=False)))
-        return self._patch(rng, padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft], scale)
+        return self._patch(padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft], scale)
 
 
 class GlobalSampler(Sampler[int]):
