@@ -133,9 +133,9 @@ def training_curve(metrics: Path, span: int = 100) -> list[dict[str, float]]:
 def draw(curve: list[dict[str, float]]) -> Figure:
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.semilogy([row["step"] for row in curve], [row["loss"] for row in curve])
-    axes.set(xlabel="training step", ylabel="training loss, both stacks and sources")
-    axes.grid(alpha=0.3, which="both")
+    axes.plot([row["step"] for row in curve], [row["loss"] for row in curve])
+    axes.set(xlabel="training step", ylabel="training loss, all stacks and sources")
+    axes.grid(alpha=0.3)
     return figure
 
 
