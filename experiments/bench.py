@@ -48,7 +48,7 @@ def separation(sources: torch.Tensor) -> Table:
     table = Table("separation", "real-time factor", title="time of separating / time of playing, one thread")
     for name, network in {
         "compact, 2 stacks, 32 channels": StackedHourglass(2, 32, fold=2),
-        "shipped, 2 stacks, 48 channels": StackedHourglass(2, 48, fold=2, channels_last=True),
+        "default, 2 stacks, 64 channels": StackedHourglass(2, 64, fold=2, channels_last=True),
     }.items():
         separator = Separator(network, Spectrogram())
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,6 +39,7 @@ PARTS = {
     "ReLU": ("threshold_backward", "clamp_min", "relu"),
     "pooling and upsampling": ("max_pool2d", "upsample"),
     "sums of branches": ("aten::add",),
+    "casts and copies": ("copy", "aten::to"),
     "optimiser": ("optimizer", "sqrt", "addcdiv", "addcmul", "lerp", "_foreach", "_fused"),
 }
 
@@ -129,6 +131,8 @@ def where(step: Callable[[], None], options: argparse.Namespace, seconds_a_patch
             step()
     times: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
+        if event.device_type != DeviceType.CPU or event.is_user_annotation:  # a kernel's time is its operation's, too
+            continue
         own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         part = next((part for part, names in PARTS.items() if any(n in event.key.lower() for n in names)), "the rest")
         times[part] += own / 3e3

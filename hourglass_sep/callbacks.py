@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 import wandb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch.optim import Optimizer
 
@@ -49,6 +49,21 @@ class Throughput(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
         self._since = None
+
+
+class RecentCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` for the middle of an epoch: only where a resumed run can go on as this one does.
+
+    Not between the batches of an accumulated step, whose gradients a checkpoint does not hold, and not before the
+    validation at the end of an epoch, which would be left out.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time and nothing is pending."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class SkipNonFiniteSteps(Callback):

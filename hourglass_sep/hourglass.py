@@ -61,7 +61,7 @@ class StackedHourglass(nn.Module):
         fold: 1 is the paper's network. n > 1 folds n x n cells of the spectrogram into channels before the
             stem and unfolds the masks: n^2 times fewer cells, so about n^2 times less work.
         growth: how many more feature maps each level of an hourglass has than the one above it; 0 is the paper's
-            network. Low levels are small: they cost little.
+            network.
         gain: initial weights come from N(0, gain^2 / fan-in). 1 is the paper's; sqrt(2) keeps the size of what goes
             through a layer with ReLU (He et al., ICCV 2015).
         checkpointing: recompute each hourglass in the backward pass instead of storing its activations.
@@ -88,6 +88,8 @@ class StackedHourglass(nn.Module):
         for name, value in sizes.items():
             check_whole(f"model.{name}", value)
         check_whole("model.growth", growth, least=0)
+        if not (isinstance(gain, int | float) and 0 < gain < math.inf):
+            raise SettingError(f"model.gain={gain!r} is not allowed: give a number above 0")
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
         self.config = sizes | {"growth": growth}

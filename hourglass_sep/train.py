@@ -101,7 +101,7 @@ def check_resumable(path: str, separator: Separator, max_steps: int) -> None:
     description, _ = read(path)
     own = describe(separator)
     for part in ("model", "audio"):
-        if own[part] | description[part] != own[part]:  # one that does not say has the default
+        if description[part] != own[part]:
             wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
             raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}

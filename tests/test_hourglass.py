@@ -145,6 +145,9 @@ def test_weights_start_with_the_variance_of_gain_squared_over_fan_in(gain: float
         {"fold": 0},
         {"sources": 0},
         {"growth": -1},
+        {"gain": 0},
+        {"gain": "abc"},
+        {"gain": math.nan},
     ],
 )
 def test_impossible_sizes_are_named(sizes: dict[str, Any]) -> None:

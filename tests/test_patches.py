@@ -178,7 +178,7 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
         Mir1kDataModule(tiny_mir1k, STFT).check(devices=3)
 
 
-def test_synthetic_clips_train_beside_the_real_ones_and_validate_nothing(tiny_mir1k: Path) -> None:
+def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mir1k: Path) -> None:
     plain, more = (Mir1kDataModule(tiny_mir1k, STFT, synthetic_clips=n) for n in (0, 3))
     real, all_clips = plain.patches().clips, more.patches().clips
     assert len(all_clips) == len(real) + 3
@@ -189,7 +189,9 @@ def test_synthetic_clips_train_beside_the_real_ones_and_validate_nothing(tiny_mi
         energy = clip.square().sum(1)
         assert float(energy[0]) == pytest.approx(float(energy[1]), rel=0.01)
     assert not torch.equal(all_clips[-1], all_clips[-2])
-    assert more.clips().validation == plain.clips().validation
+    slow = Spectrogram(4000, 512, 128, 256)
+    with pytest.raises(SettingError, match=r"audio\.sample_rate_hz=4000 .* data\.synthetic_clips: give 8000"):
+        Mir1kDataModule(tiny_mir1k, slow, synthetic_clips=3)
 
 
 @pytest.mark.parametrize(

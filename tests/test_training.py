@@ -6,22 +6,25 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from pytorch_lightning.callbacks import ModelCheckpoint
 from wandb_files import OfflineRun
 
 from hourglass_sep import train
+from hourglass_sep.callbacks import RecentCheckpoint
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.instantiate import build_callbacks
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.separator import Separator
-from hourglass_sep.weights import describe
+from hourglass_sep.weights import KEY, describe
 
 TINY = (
     "model=compact",
@@ -96,6 +99,56 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tin
     assert ends[0]["global_step"] == ends[1]["global_step"] == 4
     for name, value in ends[0]["state_dict"].items():
         assert torch.equal(value, ends[1]["state_dict"][name]), name
+
+
+def test_a_run_is_resumed_from_the_middle_of_an_epoch_with_accumulated_gradients(
+    tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["trainer.accumulate_grad_batches=2", "data.steps_per_epoch=8", "trainer.max_steps=6", "augment=remix"]
+    options[0] = "+" + options[0]
+    kept = tmp_path / "kept.ckpt"
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, module: object, *_: object) -> None:
+            last = tmp_path / "whole" / "checkpoints" / "last.ckpt"
+            if last.exists() and not kept.exists():
+                saved_after.append(trainer.global_step)
+                shutil.copy(last, kept)
+
+    saved_after: list[int] = []
+    # Checkpoints are written after all other callbacks: the copy is made at the batch after.
+    monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Keep()])
+    train.run(config(tiny_mir1k, tmp_path / "whole", *options, "callbacks.recent.train_time_interval.minutes=0"))
+    monkeypatch.undo()
+    assert torch.load(kept, weights_only=True)["global_step"] == 1
+    train.run(config(tiny_mir1k, tmp_path / "rest", *options, f"ckpt_path={kept}"))
+    ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 6
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), name
+
+
+@pytest.mark.parametrize("batch", range(8))
+def test_recent_checkpoints_wait_for_whole_steps_and_leave_the_epochs_end_to_others(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(ModelCheckpoint, "on_train_batch_end", lambda *_: asked.append(batch))
+    trainer = SimpleNamespace(accumulate_grad_batches=2, is_last_batch=batch == 7)
+    RecentCheckpoint().on_train_batch_end(trainer, None, None, None, batch)  # type: ignore[arg-type]
+    assert bool(asked) == (batch in (1, 3, 5))
+
+
+def test_a_checkpoint_from_before_there_was_growth_is_one_without(tiny_mir1k: Path, tmp_path: Path) -> None:
+    train.run(config(tiny_mir1k, tmp_path / "run"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint[KEY]["model"]["growth"]
+    torch.save(checkpoint, last)
+    more = ("trainer.max_steps=3", f"ckpt_path={last}")
+    train.run(config(tiny_mir1k, tmp_path / "rest", *more))
+    with pytest.raises(CheckpointError, match=r"another model: .* model\.growth=0"):
+        train.run(config(tiny_mir1k, tmp_path / "other", *more, "model.growth=8"))
 
 
 def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: Path) -> None:

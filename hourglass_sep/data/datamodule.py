@@ -17,8 +17,8 @@ from hourglass_sep.checks import check_whole
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, RandomPatches
-from hourglass_sep.data.synthetic import synthesize_song, write_synthetic_mir1k
-from hourglass_sep.errors import DataError, UserError
+from hourglass_sep.data.synthetic import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
+from hourglass_sep.errors import DataError, SettingError, UserError
 from hourglass_sep.spectrogram import Spectrogram
 
 _SYNTHETIC_SEED = 2018
@@ -99,6 +99,11 @@ class Mir1kDataModule(pl.LightningDataModule):
         check_whole("data.num_workers", num_workers, least=0)
         if seed is not None:
             check_whole("data.seed", seed, least=0)
+        if synthetic_clips and spectrogram.sample_rate_hz < LOWEST_RATE_HZ:
+            raise SettingError(
+                f"audio.sample_rate_hz={spectrogram.sample_rate_hz} is not allowed with data.synthetic_clips: give "
+                f"{LOWEST_RATE_HZ} or more"
+            )
         self.root = Path(root)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
@@ -152,7 +157,11 @@ class Mir1kDataModule(pl.LightningDataModule):
         return split_clips(found, self.split_name, self.train_singers, self.validation_songs)
 
     def patches(self) -> RandomPatches:
-        """The training patches; reads and resamples all training clips when first called (91 MB for MIR-1K)."""
+        """The training patches.
+
+        The first call reads and resamples all training clips (91 MB for MIR-1K) and makes the synthetic ones (0.1 s and
+        0.5 MB each).
+        """
         if self._patches is None:
             rate = self.spectrogram.sample_rate_hz
             waveforms = [audio.resample(clip.load(), SAMPLE_RATE_HZ, rate) for clip in self.clips().train]

@@ -25,6 +25,8 @@ from hourglass_sep.errors import DataError, SettingError
 VERSION = 1
 """Part of the manifest; raise it when the same seed makes other songs, so that sets on disk are made again."""
 
+LOWEST_RATE_HZ = 8000
+
 PEAK = 0.9
 """Largest sample of a song's sources and of their sum."""
 
@@ -56,8 +58,8 @@ def synthesize_song(
     """
     if not seconds >= 1.0:
         raise SettingError(f"seconds={seconds!r} is not allowed: give 1 or more")
-    if sample_rate_hz < 8000:
-        raise SettingError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give 8000 or more")
+    if sample_rate_hz < LOWEST_RATE_HZ:
+        raise SettingError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give {LOWEST_RATE_HZ} or more")
     rng = np.random.default_rng(seed)
     singer, style = singer or Singer.draw(rng), style or Style.draw(rng)
     score_rng, voice_rng, band_rng, noise_rng = rng.spawn(4)  # so that no part moves when another needs more numbers

@@ -22,6 +22,9 @@ from hourglass_sep.spectrogram import Spectrogram
 FORMAT = "hourglass_sep/1"
 """Says that a checkpoint is one of ours, and how its description is to be read."""
 
+_LATER = {"growth": 0}
+"""Settings of the network that earlier checkpoints do not have, and what they were then."""
+
 KEY = "hourglass_sep"
 """Where a Lightning checkpoint keeps its `describe`."""
 
@@ -84,6 +87,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds NaN or infinite weights, its training diverged: give another file")
+    if isinstance(description.get("model"), dict):
+        description["model"] = _LATER | description["model"]
     return description, weights
 
 
