@@ -7,7 +7,8 @@ at 0. Any B and T. The metadata says how the weights want to be used: F is its `
 1. an STFT: a periodic Hann window of ``n_fft`` samples, frame k centred on sample k * ``hop_length``, zeros beyond the
    ends; of its magnitude the lowest ``n_freq`` bins;
 2. windows of ``window_frames``, one every ``window_frames`` - 2 * ``context_frames``, the first one starting
-   ``context_frames`` before frame 0; zeros outside of the song (``None``: one window, the whole song, no context);
+   ``context_frames`` before frame 0; the song is mirrored at both ends, numpy's
+   ``reflect`` (``None``: one window, the whole song, no context);
 3. each window divided by its maximum, floored at 1e-4 (scale ``clip``: by the whole song's maximum);
 4. the network; of its masks, drop ``context_frames`` - ``fade_frames`` at both ends of each window, and weigh the rest:
    weights rise from 0 to 1 in the first 2 * ``fade_frames`` frames, (k + 1/2) / (2 * ``fade_frames``) in frame k, and

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.errors import SettingError
@@ -98,7 +97,7 @@ class Windows:
         hop = window - 2 * context
         before = 0 if whole else first_frame % hop
         n_windows = -(-(before + n_frames) // hop)
-        padded = F.pad(magnitude, (before + context, n_windows * hop - before - n_frames + context))
+        padded = _mirrored(magnitude, before + context, n_windows * hop - before - n_frames + context)
         windows = padded.unfold(-1, window, hop)  # (B, 1, F, n_windows, T)
         windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, 1, n_freq, window)
         clip_scale = input_scale(magnitude).repeat_interleave(n_windows, 0)
@@ -123,6 +122,17 @@ class Windows:
         assert total is not None
         kept = slice(fade + before, fade + before + n_frames)
         return total[..., kept] / weight[kept]
+
+
+def _mirrored(magnitude: Tensor, before: int, after: int) -> Tensor:
+    """A magnitude (..., T) with as many frames more on either side: its own, as in mirrors at the ends.
+
+    Music that breaks off in the middle of a window is nothing that training has shown to the network.
+    """
+    n_frames = magnitude.shape[-1]
+    period = max(2 * (n_frames - 1), 1)
+    position = torch.arange(-before, n_frames + after, device=magnitude.device) % period
+    return magnitude[..., torch.minimum(position, period - position)]
 
 
 def _ramp(hop: int, fade: int) -> Tensor:
