@@ -25,7 +25,12 @@ COMMANDS = [
     if line.strip()
 ]
 RECORDED = json.loads((REPO / "experiments" / "default_weights" / "scores.json").read_text())
-LABELS = {"repet sim": "REPET-SIM", "model": "default weights", "phase sensitive mask": "phase-sensitive mask"}
+LABELS = {
+    "repet sim": "REPET-SIM",
+    "model": "default weights",
+    "stack 1": "their first stack",
+    "phase sensitive mask": "phase-sensitive mask",
+}
 TINY_RUN = [
     "model.channels=4",
     "model.depth=1",
