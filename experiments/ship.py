@@ -91,6 +91,8 @@ def card(run: Path, checkpoint: Path) -> dict[str, Any]:
     facts = yaml.safe_load((run / "hparams.yaml").read_text())
     overrides = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
     synthetic = facts["config"]["data"]["synthetic_clips"]
+    if facts["config"]["data"]["split"] != "all":
+        raise SystemExit(f"error: {run} trained on a part of MIR-1K's training clips only: train with data.split=all")
     return {
         "trained_on": f"MIR-1K, all 175 clips of abjones and amy, and {synthetic} synthetic clips (no recordings)",
         "data_licence": "MIR-1K: free for research (Hsu and Jang 2010)",

@@ -1,4 +1,4 @@
-"""Training losses: pure functions of masks and a batch of `hourglass_sep.data.patches.Patch`es.
+"""Training losses: pure functions of masks and a batch of patches.
 
 Each returns a value for every stack and source, (K, S) in float32; the training loss is their sum.
 """
@@ -101,7 +101,7 @@ def _difference(masks: Tensor, batch: Batch) -> Tensor:
 
 
 def _shared(masks: Tensor) -> Tensor:
-    """Masks divided by their sum; kept above zero, where they would have no gradient to come back by."""
+    """Masks divided by their sum. What is cut off at 1e-3 has no gradient here; the losses of the masks themselves do."""
     return share(masks.float().clamp_min(1e-3), "sum_to_one")
 
 

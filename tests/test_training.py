@@ -104,18 +104,15 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tin
 def test_a_run_is_resumed_from_the_middle_of_an_epoch_with_accumulated_gradients(
     tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["trainer.accumulate_grad_batches=2", "data.steps_per_epoch=8", "trainer.max_steps=6", "augment=remix"]
-    options[0] = "+" + options[0]
+    options = ["+trainer.accumulate_grad_batches=2", "data.steps_per_epoch=8", "trainer.max_steps=6", "augment=remix"]
     kept = tmp_path / "kept.ckpt"
 
     class Keep(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, module: object, *_: object) -> None:
             last = tmp_path / "whole" / "checkpoints" / "last.ckpt"
             if last.exists() and not kept.exists():
-                saved_after.append(trainer.global_step)
                 shutil.copy(last, kept)
 
-    saved_after: list[int] = []
     # Checkpoints are written after all other callbacks: the copy is made at the batch after.
     monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Keep()])
     train.run(config(tiny_mir1k, tmp_path / "whole", *options, "callbacks.recent.train_time_interval.minutes=0"))

@@ -79,13 +79,12 @@ class RandomPatches(Dataset):
         gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
-        # Both sources of a clip are played in one go if both are wanted.
-        wanted = {first: [0], second: [1]} if first != second else {first: [0, 1]}
-        cut = self._whole if self.scale == "clip" else self._segment
-        played = [source for clip, rows in wanted.items() for source in cut(clip, rows, starts[clip], speeds[clip])]
+        drawn = list(enumerate((first, second)))
         if self.scale == "clip":
+            played = [self._play(self.clips[clip][source], speeds[clip]) for source, clip in drawn]
             return self._crop_of_clip(played, [starts[first], starts[second]], gains)
-        return self._patch(torch.stack(played) * gains[:, None])
+        segments = [self._segment(clip, source, starts[clip], speeds[clip]) for source, clip in drawn]
+        return self._patch(torch.stack(segments) * gains[:, None])
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -93,21 +92,17 @@ class RandomPatches(Dataset):
         n_frames = 1 + (n_samples - self.spectrogram.n_fft) // self.spectrogram.hop_length
         return int(rng.integers(max(n_frames - self.segment_frames, 0) + 1))
 
-    def _segment(self, clip: int, rows: list[int], start_frame: int, speed: float) -> Tensor:
-        """Sources (S, N) under ``segment_frames`` frames from ``start_frame`` of the clip played at a speed on."""
+    def _segment(self, clip: int, source: int, start_frame: int, speed: float) -> Tensor:
+        """A source (N) under ``segment_frames`` frames from ``start_frame`` of the clip played at a speed on."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
         n_samples = (self.segment_frames - 1) * hop + n_fft
         start = int(start_frame * hop * speed)
-        segment = self.clips[clip][rows, start : start + math.ceil(n_samples * speed)]
-        segment = self._play(segment, speed)[:, :n_samples]
+        segment = self.clips[clip][source, start : start + math.ceil(n_samples * speed)]
+        segment = self._play(segment, speed)[:n_samples]
         return torch.nn.functional.pad(segment, (0, n_samples - segment.shape[-1]))
 
-    def _whole(self, clip: int, rows: list[int], start_frame: int, speed: float) -> Tensor:
-        """Sources (S, N) of the clip played at a speed."""
-        return self._play(self.clips[clip][rows], speed)
-
     def _play(self, waveform: Tensor, speed: float) -> Tensor:
-        """A waveform (S, N) played at another speed."""
+        """A waveform (..., N) played at another speed."""
         rate = self.spectrogram.sample_rate_hz
         return resample(waveform, round(rate * speed), rate)
 
