@@ -101,7 +101,7 @@ def _difference(masks: Tensor, batch: Batch) -> Tensor:
 
 
 def _shared(masks: Tensor) -> Tensor:
-    """Masks divided by their sum. What is cut off at 1e-3 has no gradient here; the loss of the masks themselves has."""
+    """Masks divided by their sum. What is cut off at 1e-3 has no gradient; the loss of the masks themselves has."""
     return share(masks.float().clamp_min(1e-3), "sum_to_one")
 
 
