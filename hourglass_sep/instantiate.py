@@ -58,6 +58,7 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
         load_protocol(VALIDATION_PROTOCOL),
+        instantiate(cfg.compile),
     )
     try:
         system.configure_optimizers()

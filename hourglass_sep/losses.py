@@ -14,7 +14,7 @@ from hourglass_sep.masking import share
 from hourglass_sep.spectrogram import Spectrogram
 
 Batch = Mapping[str, Tensor]
-"""``mixture`` (B, 1, F, T), ``targets`` (B, S, F, T) and ``spectra`` (B, S, bins, T), see `RandomPatches`."""
+"""``mixture`` (B, 1, F, T), ``targets`` (B, S, F, T) and ``spectra`` (B, S, bins, T), see `PatchSpectrograms`."""
 
 _BEST_DB = 30.0
 """Where the logarithmic losses level off: a patch that is almost perfect does not outweigh the others."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -32,6 +32,7 @@ class SeparationSystem(pl.LightningModule):
         optimizer: parameters to an optimiser.
         scheduler: the optimiser to a schedule that counts steps.
         protocol: how validation scores.
+        compile: the network to what training steps call instead; see ``conf/compile``.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SeparationSystem(pl.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
         protocol: Protocol,
+        compile: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda network: network,
     ) -> None:
         super().__init__()
         self.separator = separator
@@ -48,6 +50,9 @@ class SeparationSystem(pl.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self.protocol = protocol
+        self._compile = compile
+        # A tuple hides it from `nn.Module`: checkpoints would hold the network twice.
+        self._training_network: tuple[Callable[[Tensor], Tensor]] = (separator.network,)
         self.validation_rows: list[Row] = []
         """The rows of the last validation, all ranks together."""
 
@@ -55,9 +60,13 @@ class SeparationSystem(pl.LightningModule):
         """Separate (B, C, N) into (B, S, C, N)."""
         return self.separator(waveform, sample_rate_hz)
 
+    def on_fit_start(self) -> None:
+        """Compile the network for patches; validation, with windows of other numbers, takes the network as it is."""
+        self._training_network = (self._compile(self.separator.network),)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss summed over stacks and sources (Park 2018, section 3.3)."""
-        masks = self.separator.network(batch["mixture"])
+        masks = self._training_network[0](batch["mixture"])
         per_stack = self.loss(masks, batch).sum(-1)  # (K,)
         loss = per_stack.sum()
         self.log("train/loss", loss, prog_bar=True)

@@ -7,7 +7,7 @@ import torch
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.datamodule import Mir1kDataModule
-from hourglass_sep.data.patches import GlobalSampler, RandomPatches
+from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
 from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.scaling import FLOOR
 from hourglass_sep.spectrogram import Spectrogram
@@ -20,8 +20,22 @@ def clips(*lengths: int) -> list[torch.Tensor]:
     return [0.1 * torch.randn(2, length, generator=generator) for length in lengths]
 
 
-def patches(waveforms: list[torch.Tensor], scale: str = "window", **settings: object) -> RandomPatches:
-    return RandomPatches(waveforms, STFT, 64, scale, **settings)  # type: ignore[arg-type]
+class Drawn:
+    """Patches one by one, with the spectrograms that a batch of one gets."""
+
+    def __init__(self, patches: RandomPatches, target: str) -> None:
+        self.patches = patches
+        self.spectrograms = PatchSpectrograms(STFT, target)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        batch = torch.utils.data.default_collate([self.patches[index]])
+        return {name: value[0] for name, value in self.spectrograms(batch).items()}
+
+
+def patches(
+    waveforms: list[torch.Tensor], scale: str = "window", target: str = "magnitude", **settings: object
+) -> Drawn:
+    return Drawn(RandomPatches(waveforms, STFT, 64, scale, **settings), target)  # type: ignore[arg-type]
 
 
 def whole(clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,6 +172,17 @@ def test_the_loudest_cell_of_a_window_is_one() -> None:
     assert float(patches(clips(30000))[0]["mixture"].max()) == pytest.approx(1.0)
     faint = patches([torch.full((2, 30000), 0.01 * FLOOR / 1024)])[0]
     assert float(faint["mixture"].max()) < 0.1
+
+
+@pytest.mark.parametrize("scale", ["window", "clip"])
+def test_patches_of_a_batch_do_not_touch_each_other(scale: str) -> None:
+    waveforms = clips(30000, 40000)
+    waveforms[1] *= 10
+    drawn = patches(waveforms, scale, augment=Remix(), target="phase_sensitive")
+    batch = drawn.spectrograms(torch.utils.data.default_collate([drawn.patches[i] for i in range(6)]))
+    for i in range(6):
+        for name, value in drawn[i].items():
+            torch.testing.assert_close(batch[name][i], value)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

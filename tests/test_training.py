@@ -1,5 +1,6 @@
 import csv
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -199,7 +200,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted_and_training_goes_on(
 
     def damaged(patches: RandomPatches, index: int) -> dict[str, torch.Tensor]:
         patch = draw(patches, index)
-        return patch | {"targets": patch["targets"] * torch.nan} if index // 4 in (1, 2) else patch
+        return patch | {"sources": patch["sources"] * torch.nan} if index // 4 in (1, 2) else patch
 
     class Watch(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
@@ -222,7 +223,9 @@ def test_training_that_is_killed_goes_on_as_if_it_had_not_been(tiny_mir1k: Path,
     train.run(config(tiny_mir1k, tmp_path / "whole", *overrides[5:]))
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "hourglass_sep.train", *overrides, f"hydra.run.dir={killed}"]
-    with subprocess.Popen([*command, "callbacks.recent.train_time_interval.minutes=0"]) as process:
+    command += ["callbacks.recent.train_time_interval.minutes=0"]
+    # As many threads as here: another number adds up gradients in another order.
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}) as process:
         while process.poll() is None and not (killed / "metrics.csv").exists():
             time.sleep(0.02)
         while process.poll() is None and max(map(int, logged_steps(killed)), default=0) < 75:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -16,7 +16,7 @@ from hourglass_sep import audio
 from hourglass_sep.checks import check_whole
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
-from hourglass_sep.data.patches import GlobalSampler, RandomPatches
+from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
 from hourglass_sep.errors import DataError, SettingError, UserError
 from hourglass_sep.spectrogram import Spectrogram
@@ -58,7 +58,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         spectrogram: the STFT of the patches.
         segment_frames: T of a training patch.
         scale: input scale, ``window`` or ``clip``; must be the separator's.
-        target: what the loss compares with, see `RandomPatches`.
+        target: what the loss compares with, see `PatchSpectrograms`.
         augment: training augmentation.
         split: ``standard``, ``cross_singer`` or ``all``; see `hourglass_sep.data.mir1k.SPLITS`.
         train_singers: the singers of the training part, others test.
@@ -108,7 +108,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale
-        self.target = target
+        self.spectrograms = PatchSpectrograms(spectrogram, target)
         self.augment = augment
         self.split_name = split
         self.train_singers = list(train_singers)
@@ -174,7 +174,6 @@ class Mir1kDataModule(pl.LightningDataModule):
                 self.spectrogram,
                 self.segment_frames,
                 self.scale,
-                self.target,
                 self.augment,
                 self.seed,
             )
@@ -197,6 +196,10 @@ class Mir1kDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Patches' spectrograms, made where the network is; whole clips stay as they are."""
+        return batch if isinstance(batch, ClipBatch) else self.spectrograms(batch)
 
     def val_dataloader(self) -> DataLoader | list:
         """This rank's share of the validation clips, one at a time.

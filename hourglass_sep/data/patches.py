@@ -1,9 +1,9 @@
-"""Random magnitude patches out of clips that lie in memory."""
+"""Random patches out of clips that lie in memory: waveforms cut on the CPU, spectrograms made on the network's device."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,48 @@ from hourglass_sep.spectrogram import Spectrogram
 TARGETS = ("magnitude", "phase_sensitive")
 
 
+class PatchSpectrograms:
+    """Waveforms of patches to what network and losses want, a batch at a time and on the batch's own device.
+
+    A GPU does it in no time, and a waveform is a seventh of the numbers that the loader would have to hand over.
+
+    Args:
+        spectrogram: the STFT.
+        target: ``magnitude``, each source's own magnitude (Park 2018), or ``phase_sensitive``, the part of it in
+            phase with the mixture, from 0 to the mixture's magnitude (Erdogan et al., ICASSP 2015).
+
+    Raises:
+        ValueError: a target that does not exist.
+    """
+
+    def __init__(self, spectrogram: Spectrogram, target: str = "magnitude") -> None:
+        check_choice("data.target", target, TARGETS)
+        self.spectrogram = spectrogram
+        self.target = target
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Make the spectrograms of a batch.
+
+        Args:
+            batch: of `RandomPatches`: ``sources`` (B, S, N), ``equalizers`` (B, S, bins) and, unless every patch has
+                its own, ``scale`` (B, 1, 1).
+
+        Returns:
+            ``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), magnitudes divided by the mixture's input scale, and
+            ``spectra`` (B, S, bins, T), complex, of the sources, divided by it, too.
+        """
+        spectra = self.spectrogram(batch["sources"], centred=False) * batch["equalizers"][..., None]
+        mixture = spectra.sum(1, keepdim=True)
+        magnitude = self.spectrogram.magnitude(mixture)
+        targets = self.spectrogram.magnitude(spectra)
+        if self.target == "phase_sensitive":
+            n_freq = self.spectrogram.n_freq
+            in_phase = (spectra * mixture.conj()).real[..., :n_freq, :] / magnitude.clamp_min(1e-8)
+            targets = torch.minimum(in_phase.clamp_min(0), magnitude)
+        scale = batch["scale"][:, None] if "scale" in batch else input_scale(magnitude)
+        return {"mixture": magnitude / scale, "targets": targets / scale, "spectra": spectra / scale}
+
+
 class RandomPatches(Dataset):
     """An endless supply of training patches; patch i is drawn from (seed, i) and nothing else.
 
@@ -32,8 +74,6 @@ class RandomPatches(Dataset):
         spectrogram: the STFT.
         segment_frames: T of a patch; clips that are shorter end in silence.
         scale: the input scale, a name from `hourglass_sep.scaling.SCALES`.
-        target: ``magnitude``, each source's own magnitude (Park 2018), or ``phase_sensitive``, the part of it in
-            phase with the mixture, from 0 to the mixture's magnitude (Erdogan et al., ICASSP 2015).
         augment: what happens to a pair of sources before they are added up.
         seed: see above.
 
@@ -47,18 +87,15 @@ class RandomPatches(Dataset):
         spectrogram: Spectrogram,
         segment_frames: int,
         scale: str,
-        target: str = "magnitude",
         augment: NoAugmentation | None = None,
         seed: int = 0,
     ) -> None:
         if not clips:
             raise SettingError("there are no clips to train on: check data.root and data.train_singers")
-        check_choice("data.target", target, TARGETS)
         check_choice("data.scale", scale, SCALES)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale
-        self.target = target
         self.augment = augment or NoAugmentation()
         self.seed = seed
         # Half a window of silence before and after, as the centred STFT of the whole clip would see it.
@@ -69,8 +106,8 @@ class RandomPatches(Dataset):
         """Draw patch ``index``.
 
         Returns:
-            ``mixture`` (1, F, T) and ``targets`` (S, F, T), magnitudes divided by the mixture's input scale, and
-            ``spectra`` (S, bins, T), complex, of the sources, divided by it, too.
+            ``sources`` (S, N), the waveforms under its frames, ``equalizers`` (S, bins) for their spectra, and with
+            ``scale=clip`` the ``scale`` (1, 1); see `PatchSpectrograms`.
         """
         rng = np.random.default_rng((self.seed, index))
         # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
@@ -80,11 +117,12 @@ class RandomPatches(Dataset):
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
         drawn = list(enumerate((first, second)))
+        equalizers = torch.from_numpy(self.augment.equalizers(rng, len(SOURCES), self.spectrogram.n_fft // 2 + 1))
         if self.scale == "clip":
             played = [self._play(self.clips[clip][source], speeds[clip]) for source, clip in drawn]
-            return self._crop_of_clip(played, [starts[first], starts[second]], gains)
+            return self._crop_of_clip(played, [starts[first], starts[second]], gains, equalizers)
         segments = [self._segment(clip, source, starts[clip], speeds[clip]) for source, clip in drawn]
-        return self._patch(torch.stack(segments) * gains[:, None])
+        return {"sources": torch.stack(segments) * gains[:, None], "equalizers": equalizers}
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -106,20 +144,9 @@ class RandomPatches(Dataset):
         rate = self.spectrogram.sample_rate_hz
         return resample(waveform, round(rate * speed), rate)
 
-    def _patch(self, sources: Tensor, scale: Tensor | None = None) -> dict[str, Tensor]:
-        """Magnitudes of the sources (S, N) and of their sum, divided by the scale; the sources' spectra, too."""
-        spectra = self.spectrogram(sources, centred=False)
-        mixture = spectra.sum(0, keepdim=True)
-        magnitude = self.spectrogram.magnitude(mixture)  # (1, F, T)
-        targets = self.spectrogram.magnitude(spectra)  # (S, F, T)
-        if self.target == "phase_sensitive":
-            n_freq = self.spectrogram.n_freq
-            in_phase = (spectra * mixture.conj()).real[..., :n_freq, :] / magnitude.clamp_min(1e-8)
-            targets = torch.minimum(in_phase.clamp_min(0), magnitude)
-        scale = input_scale(magnitude) if scale is None else scale
-        return {"mixture": magnitude / scale, "targets": targets / scale, "spectra": spectra / scale}
-
-    def _crop_of_clip(self, sources: list[Tensor], starts: list[int], gains: Tensor) -> dict[str, Tensor]:
+    def _crop_of_clip(
+        self, sources: list[Tensor], starts: list[int], gains: Tensor, equalizers: Tensor
+    ) -> dict[str, Tensor]:
         """A patch whose scale is the maximum over the whole sources (N) that it was cut from, mixed as it was."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
         start = max(starts)
@@ -131,8 +158,12 @@ class RandomPatches(Dataset):
         n_samples = max((start + self.segment_frames) * hop + n_fft, *(len(source) for source in laid))
         padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
         padded *= gains[:, None]
-        scale = input_scale(self.spectrogram.magnitude(self.spectrogram(padded.sum(0, keepdim=True), centred=False)))
-        return self._patch(padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft], scale)
+        mixture = (self.spectrogram(padded, centred=False) * equalizers[..., None]).sum(0)
+        return {
+            "sources": padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft].clone(),
+            "equalizers": equalizers,
+            "scale": input_scale(self.spectrogram.magnitude(mixture)),
+        }
 
 
 class GlobalSampler(Sampler[int]):
