@@ -2,7 +2,8 @@
 
     python experiments/bench_training.py [--network compact|default|paper] [--batch 4] [--device cpu|cuda] [--compile]
 
-One thread on a CPU. The peak is measured, too: a large matrix product in the same precision. In `make bench`.
+One thread on a CPU. ``--compile`` adds a row for the compiled network.
+The peak is measured, too: a large matrix product in the same precision. In `make bench`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from rich.console import Console
@@ -21,19 +23,20 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from hourglass_sep.data.augment import Remix
-from hourglass_sep.data.patches import RandomPatches
+from hourglass_sep.data.patches import PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic import synthesize_song
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.losses import masked_snr
 from hourglass_sep.provenance import git_commit, hardware
 from hourglass_sep.spectrogram import Spectrogram
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, int]] = {
     "compact": {"stacks": 2, "channels": 32, "fold": 2},
     "default": {"stacks": 2, "channels": 64, "fold": 2},
+    "large": {"stacks": 2, "channels": 128, "fold": 2},
     "paper": {"stacks": 4, "channels": 256},
 }
-PARTS = {
+OPERATIONS = {
     "convolutions, backward": ("convolution_backward",),
     "convolutions, forward": ("mkldnn_convolution", "cudnn_convolution", "aten::convolution"),
     "ReLU": ("threshold_backward", "clamp_min", "relu"),
@@ -42,36 +45,51 @@ PARTS = {
     "casts and copies": ("copy", "aten::to"),
     "optimiser": ("optimizer", "sqrt", "addcdiv", "addcmul", "lerp", "_foreach", "_fused"),
 }
+KERNELS = {
+    "convolutions, gradients of weights": ("wgrad",),
+    "convolutions, gradients of inputs": ("dgrad",),
+    "convolutions, forward": ("fprop", "conv", "cudnn", "gemm", "cutlass", "nvjet"),
+    "ReLU, sums, pooling, upsampling, fused": ("triton",),
+    "optimiser": ("multi_tensor", "adam"),
+    "ReLU": ("threshold", "clamp"),
+    "pooling and upsampling": ("pool", "upsample"),
+    "gradients of biases, and other sums": ("reduce",),
+    "casts and copies": ("copy", "memcpy", "memset"),
+    "sums of branches": ("add",),
+}
 
 
 def main() -> None:
     options = parse()
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     console = Console(width=110)
     console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
-    songs = [synthesize_song(seed, 8.0, 16000)[:, ::2] for seed in range(4)]
-    augment = Remix(semitones=3.0)
-    patches = RandomPatches(songs, Spectrogram(), 64, "window", "phase_sensitive", augment)
-    seconds_a_patch = seconds(lambda: patches[0], options.device, 50)
-    console.print(f"cutting patches alone: {1 / seconds_a_patch:.0f} a second")
-    batch = torch.utils.data.default_collate([patches[i] for i in range(options.batch)])
-    batch = {name: value.to(options.device) for name, value in batch.items()}
+    songs = [synthesize_song(seed, 8.0, 8000) for seed in range(4)]
+    patches = RandomPatches(songs, Spectrogram(), 64, "window", Remix(semitones=5.0))
+    seconds_a_patch = seconds(lambda: patches[0], "cpu", 50)
+    console.print(f"cutting patches, one process: {1 / seconds_a_patch:.0f} a second")
+    cut = torch.utils.data.default_collate([patches[i] for i in range(options.batch)])
+    cut = {name: value.to(options.device) for name, value in cut.items()}
+    spectrograms = PatchSpectrograms(Spectrogram(), "phase_sensitive")
+    batch = spectrograms(cut)
+    seconds_a_batch = seconds(lambda: spectrograms(cut), options.device)
+    console.print(f"their spectrograms, in batches of {options.batch}: {options.batch / seconds_a_batch:.0f} a second")
 
     table = Table("precision", "layout", "patches / s", "TFLOP / s", "of the peak", title=f"{options.network} network")
-    steps = {}
-    for precision in (torch.float32, torch.bfloat16):
-        peak = matmul_flops(precision, options.device)
-        for channels_last in (False, True):
-            name = (str(precision).removeprefix("torch."), "channels last" if channels_last else "contiguous")
-            step = make_step(options, batch, precision, channels_last)
-            with FlopCounterMode(display=False) as counter:
-                step()
-            duration = seconds(step, options.device)
-            flops = counter.get_total_flops() / duration
-            steps[name] = step
-            table.add_row(*name, f"{options.batch / duration:.1f}", f"{flops / 1e12:.3f}", f"{flops / peak:.0%}")
+    table.caption = "peak: a large matrix product"
+    variants = [(p, last, False) for p in (torch.float32, torch.bfloat16) for last in (False, True)]
+    for precision, channels_last, compiled in variants + [(torch.bfloat16, True, True)] * options.compile:
+        layout = ("channels last" if channels_last else "contiguous") + ", compiled" * compiled
+        step = make_step(options, batch, precision, channels_last, compiled)
+        duration = seconds(step, options.device)
+        flops = count_flops(options.network) * options.batch / duration
+        share = flops / matmul_flops(precision, options.device)
+        name = str(precision).removeprefix("torch.")
+        table.add_row(name, layout, f"{options.batch / duration:.1f}", f"{flops / 1e12:.3f}", f"{share:.0%}")
     console.print(table)
-    console.print(where(steps["bfloat16", "channels last"], options, seconds_a_patch))
+    cutting = {"cutting patches": seconds_a_patch * options.batch, "their spectrograms": seconds_a_batch}
+    console.print(where(step, layout, options.device, cutting if options.device == "cpu" else {}))
 
 
 def parse() -> argparse.Namespace:
@@ -84,13 +102,17 @@ def parse() -> argparse.Namespace:
 
 
 def make_step(
-    options: argparse.Namespace, batch: dict[str, torch.Tensor], precision: torch.dtype, channels_last: bool
+    options: argparse.Namespace,
+    batch: dict[str, torch.Tensor],
+    precision: torch.dtype,
+    channels_last: bool,
+    compiled: bool,
 ) -> Callable[[], None]:
     """One whole training step but for cutting patches and averaging weights."""
     torch.manual_seed(0)
     network = StackedHourglass(**NETWORKS[options.network], channels_last=channels_last).to(options.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    forward = torch.compile(network) if options.compile else network
+    forward = torch.compile(network, dynamic=False, disable=not compiled)
 
     def step() -> None:
         with torch.autocast(torch.device(options.device).type, precision, enabled=precision != torch.float32):
@@ -102,6 +124,15 @@ def make_step(
     return step
 
 
+@cache
+def count_flops(network: str) -> int:
+    """Operations of a training step on one patch, as counted for matrix products and convolutions."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        StackedHourglass(**NETWORKS[network])(torch.zeros(1, 1, 512, 64)).sum().backward()
+    return counter.get_total_flops()
+
+
+@cache
 def matmul_flops(precision: torch.dtype, device: str) -> float:
     """Operations per second of a large matrix product."""
     size = 8192 if device != "cpu" else 2048
@@ -122,24 +153,24 @@ def seconds(work: Callable[[], object], device: str, rounds: int = 7) -> float:
     return statistics.median(times)
 
 
-def where(step: Callable[[], None], options: argparse.Namespace, seconds_a_patch: float) -> Table:
-    """Where the time of a step goes."""
-    on_gpu = options.device != "cpu"
+def where(step: Callable[[], None], layout: str, device: str, more: dict[str, float]) -> Table:
+    """Where the time of a step goes: by operation on a CPU, by kernel on a GPU, where the network may be compiled."""
+    on_gpu = device != "cpu"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     with profile(activities=activities) as profiler:
         for _ in range(3):
             step()
+    parts, kind = (KERNELS, DeviceType.CUDA) if on_gpu else (OPERATIONS, DeviceType.CPU)
     times: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
-        if event.device_type != DeviceType.CPU or event.is_user_annotation:  # a kernel's time is its operation's, too
+        if event.device_type != kind or event.is_user_annotation:
             continue
         own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        part = next((part for part, names in PARTS.items() if any(n in event.key.lower() for n in names)), "the rest")
+        part = next((part for part, names in parts.items() if any(n in event.key.lower() for n in names)), "the rest")
         times[part] += own / 3e3
-    if options.device == "cpu":
-        times["cutting patches"] = seconds_a_patch * options.batch * 1e3
+    times |= {part: duration * 1e3 for part, duration in more.items()}
     total = sum(times.values())
-    table = Table("bfloat16, channels last", "ms a step", "share")
+    table = Table("where the time goes", "ms a step", "share", title=f"bfloat16, {layout}")
     for part, duration in sorted(times.items(), key=lambda item: -item[1]):
         table.add_row(part, f"{duration:.1f}", f"{duration / total:.1%}")
     return table

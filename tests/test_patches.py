@@ -131,6 +131,25 @@ def test_a_random_speed_moves_all_pitches_of_a_clip_by_the_same_semitones(scale:
     assert np.std(moves) == pytest.approx(6 / np.sqrt(12), rel=0.25)
 
 
+@pytest.mark.parametrize("scale", ["window", "clip"])
+def test_an_equalizer_moves_each_source_by_a_smooth_curve_and_the_mixture_with_it(scale: str) -> None:
+    (clip,) = clips(40000)
+    plain = patches([clip], scale, augment=Remix(probability=0, gain_db=0))
+    moved = patches([clip], scale, augment=Remix(probability=0, gain_db=0, equalizer_db=6))
+    curves = []
+    for i in range(20):
+        before, after = plain[i]["spectra"], moved[i]["spectra"]
+        ratio = after / before
+        factors = ratio.abs().median(-1).values  # (S, bins)
+        torch.testing.assert_close(ratio, factors[..., None].expand_as(ratio) + 0j, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(STFT.magnitude(after.sum(0, keepdim=True)), moved[i]["mixture"])
+        curves.append(20 * torch.log10(factors))
+    levels = torch.stack(curves) - torch.stack(curves).mean(-1, keepdim=True)  # less the change of the input scale
+    assert 4 < float(levels.abs().max()) < 12
+    assert float(levels.diff(dim=-1)[..., 8:].abs().max()) < 12 / 8 * 1.5  # at most from end to end within an octave
+    assert float((levels[:, 0] - levels[:, 1]).abs().max()) > 3
+
+
 def test_the_spectra_of_a_patch_are_what_its_targets_are_taken_from() -> None:
     patch = patches(clips(40000), augment=Remix())[1]
     torch.testing.assert_close(STFT.magnitude(patch["spectra"]), patch["targets"])
@@ -227,6 +246,7 @@ def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mi
         (lambda: Remix(probability=2), "augment.probability=2"),
         (lambda: Remix(gain_db=-1), "augment.gain_db=-1"),
         (lambda: Remix(semitones=-1), "augment.semitones=-1"),
+        (lambda: Remix(equalizer_db=25), "augment.equalizer_db=25"),
         (lambda: Mir1kDataModule(".", STFT, synthetic_clips=-1), "data.synthetic_clips=-1"),
         (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
         (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]

@@ -89,6 +89,22 @@ def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:
     assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
 
 
+def test_a_compiled_network_trains_as_the_one_it_was_compiled_from(tiny_mir1k: Path, tmp_path: Path) -> None:
+    # Everything but the code generation, which wants a compiler.
+    options = ["data.split=standard", "callbacks=ema", "trainer.max_steps=4"]
+    compiled = ["compile=inductor", "+compile.backend=aot_eager"]
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
+    train.run(config(tiny_mir1k, tmp_path / "eager", *options))
+    assert graphs["unique_graphs"] == before
+    train.run(config(tiny_mir1k, tmp_path / "compiled", *options, *compiled))
+    assert graphs["unique_graphs"] == before + 1  # validation's windows come in other numbers and are not compiled for
+    ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("eager", "compiled")]
+    assert ends[0]["state_dict"].keys() == ends[1]["state_dict"].keys()
+    for name, value in ends[0]["state_dict"].items():
+        torch.testing.assert_close(ends[1]["state_dict"][name], value, msg=name)
+
+
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tiny_mir1k: Path, tmp_path: Path) -> None:
     whole = config(tiny_mir1k, tmp_path / "whole", "trainer.max_steps=4", "augment=remix", "callbacks=ema")
     train.run(whole)

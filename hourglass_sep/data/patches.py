@@ -1,4 +1,4 @@
-"""Random patches out of clips that lie in memory: waveforms cut on the CPU, spectrograms made on the network's device."""
+"""Random patches out of clips that lie in memory: cut on the CPU, spectrograms made on the network's device."""
 
 from __future__ import annotations
 
