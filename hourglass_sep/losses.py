@@ -5,11 +5,12 @@ Each returns a value for every stack and source, (K, S) in float32; the training
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import share
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -74,6 +75,56 @@ def masked_snr_shared(masks: Tensor, batch: Batch) -> Tensor:
     return (masked_snr(masks, batch) + masked_snr(_shared(masks), batch)) / 2
 
 
+def compressed_l1(masks: Tensor, batch: Batch, power: float = 0.3) -> Tensor:
+    """L1 between magnitudes to a power below 1: quiet cells count more than with `masked_l1`.
+
+    Args:
+        masks: as for `masked_l1`; what is below 0 has no gradient.
+        batch: as for `masked_l1`.
+        power: the exponent.
+
+    Returns:
+        As `masked_l1`.
+
+    Raises:
+        ValueError: a power outside (0, 1].
+    """
+    if not 0 < power <= 1:
+        raise SettingError(f"loss.power={power!r} is not allowed: give a number above 0, up to 1")
+    estimates = masks.float().clamp_min(0) * batch["mixture"].float()
+    # The offset, 60 dB below the loudest cell, keeps the slope at 0 finite.
+    compressed = [(magnitude + 1e-3) ** power for magnitude in (estimates, batch["targets"].float())]
+    return (compressed[0] - compressed[1]).abs().mean(dim=(1, 3, 4))
+
+
+def multi_resolution_snr(
+    masks: Tensor, batch: Batch, spectrogram: Spectrogram, windows: Sequence[int] = (256, 1024, 2048)
+) -> Tensor:
+    """`masked_snr` of the magnitudes of the waveforms that the masks give, in STFTs with windows of several lengths.
+
+    After Yamamoto et al. (ICASSP 2020), with the logarithmic error instead of the spectral convergence.
+
+    Args:
+        masks: as for `masked_l1`.
+        batch: as for `masked_l1`.
+        spectrogram: the batch's STFT.
+        windows: lengths in samples; hops are a quarter.
+
+    Returns:
+        As `masked_snr`, the mean over the resolutions.
+    """
+    estimates, references = _waveforms(masks, batch, spectrogram)
+    losses = []
+    for length in windows:
+        view = Spectrogram(spectrogram.sample_rate_hz, length, length // 4, length // 2)
+        # The magnitude of what is exactly 0 has no gradient.
+        magnitudes = [view.magnitude(view(sound) + 1e-6) for sound in (estimates, references)]
+        error = (magnitudes[0] - magnitudes[1]).square().mean((-2, -1))
+        power = magnitudes[1].square().mean((-2, -1)).mean(1, keepdim=True)
+        losses.append(_log_ratio(error, power, 1e-8))
+    return torch.stack(losses).mean((0, 2))
+
+
 def waveform_snr(masks: Tensor, batch: Batch, spectrogram: Spectrogram) -> Tensor:
     """`masked_snr` in the time domain: masks times the mixture's spectrum, through the inverse STFT.
 
@@ -87,13 +138,18 @@ def waveform_snr(masks: Tensor, batch: Batch, spectrogram: Spectrogram) -> Tenso
     Returns:
         As `masked_snr`.
     """
+    estimates, references = _waveforms(masks, batch, spectrogram)
+    error = (estimates - references).square().mean(-1)  # (K, B, S)
+    power = references.square().mean(-1).mean(1, keepdim=True)
+    return _log_ratio(error, power, 1e-11).mean(1)
+
+
+def _waveforms(masks: Tensor, batch: Batch, spectrogram: Spectrogram) -> tuple[Tensor, Tensor]:
+    """What the masks make of the mixture (K, B, S, N), and the sources (B, S, N)."""
     spectra = batch["spectra"]
     n_samples = (spectra.shape[-1] - 1) * spectrogram.hop_length
     estimates = spectrogram.extend(masks.float()) * spectra.sum(1, keepdim=True)
-    references = spectrogram.inverse(spectra, n_samples)
-    error = (spectrogram.inverse(estimates, n_samples) - references).square().mean(-1)  # (K, B, S)
-    power = references.square().mean(-1).mean(1, keepdim=True)
-    return _log_ratio(error, power, 1e-11).mean(1)
+    return spectrogram.inverse(estimates, n_samples), spectrogram.inverse(spectra, n_samples)
 
 
 def _difference(masks: Tensor, batch: Batch) -> Tensor:

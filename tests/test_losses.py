@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from hourglass_sep.errors import SettingError
 from hourglass_sep.losses import (
+    compressed_l1,
     masked_l1,
     masked_l2,
     masked_l2_shared,
     masked_snr,
     masked_snr_shared,
+    multi_resolution_snr,
     waveform_snr,
 )
 from hourglass_sep.spectrogram import Spectrogram
@@ -87,7 +90,11 @@ def waveform(masks: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return waveform_snr(masks, batch, STFT)
 
 
-@pytest.mark.parametrize("loss", [masked_snr, waveform])
+def resolutions(masks: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    return multi_resolution_snr(masks, batch, STFT, [32, 128])
+
+
+@pytest.mark.parametrize("loss", [masked_snr, waveform, resolutions])
 def test_logarithmic_losses_count_quiet_patches_like_loud_ones(loss) -> None:
     losses = []
     for quieter in (1.0, 100.0):
@@ -107,7 +114,9 @@ def test_ten_decibels_less_error_are_one_less_down_to_minus_three() -> None:
     torch.testing.assert_close(masked_snr(perfect, batch), torch.full((1, 2), -3.0), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("loss", [masked_snr, masked_snr_shared, masked_l2_shared, waveform])
+@pytest.mark.parametrize(
+    "loss", [masked_snr, masked_snr_shared, masked_l2_shared, waveform, resolutions, compressed_l1]
+)
 def test_silent_patches_have_finite_losses_and_gradients(loss) -> None:
     masks, batch = sounds()
     masks.requires_grad_()
@@ -136,6 +145,46 @@ def test_the_waveform_loss_is_the_ratio_of_the_energies_that_the_inverse_stft_gi
         assert float(waveform_snr(masks[:, b : b + 1], one, STFT)[0, s]) == pytest.approx(expected, abs=0.05)
 
 
+def test_compression_makes_quiet_cells_count_more() -> None:
+    mixture = torch.tensor([[[[1.0, 0.01]]]])
+    batch = {"mixture": mixture, "targets": mixture.expand(1, 2, 1, 2)}
+    loud, quiet = torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.5])
+    masks = torch.stack([loud, quiet])[None, None, :, None]  # the first source misses half of the loud cell
+    plain, compressed = masked_l1(masks, batch)[0], compressed_l1(masks, batch, 0.3)[0]
+    assert float(plain[0] / plain[1]) == pytest.approx(100, rel=0.01)
+    assert 2 < float(compressed[0] / compressed[1]) < 8
+    torch.testing.assert_close(compressed_l1(masks, batch, 1), masked_l1(masks, batch))
+    with pytest.raises(SettingError, match=r"loss\.power=0 "):
+        compressed_l1(masks, batch, 0)
+
+
+def test_the_loss_of_several_resolutions_is_that_of_the_waveforms_magnitudes_at_each() -> None:
+    masks, batch = sounds()
+    mixture = batch["spectra"].sum(1, keepdim=True)
+    estimates = STFT.inverse(STFT.extend(masks[0]) * mixture, 480)
+    references = STFT.inverse(batch["spectra"], 480)
+    of_each = []
+    for length in (32, 128):
+        magnitudes = [
+            torch.stft(
+                sound.reshape(4, -1),
+                length,
+                length // 4,
+                window=torch.hann_window(length),
+                pad_mode="constant",
+                return_complex=True,
+            )
+            .abs()[:, : length // 2]
+            .reshape(2, 2, length // 2, -1)
+            for sound in (estimates, references)
+        ]
+        error = (magnitudes[0] - magnitudes[1]).square().mean((2, 3))
+        power = magnitudes[1].square().mean((1, 2, 3))[:, None]
+        of_each.append(torch.log10(error / power + 1e-3).mean(0))
+    assert float((of_each[0] - of_each[1]).abs().min()) > 0.01
+    torch.testing.assert_close(resolutions(masks, batch)[0], sum(of_each) / 2, rtol=1e-3, atol=1e-3)
+
+
 def test_losses_are_float32_where_the_network_was_not_and_have_gradients() -> None:
     masks, batch = sounds()
     losses = (
@@ -144,6 +193,8 @@ def test_losses_are_float32_where_the_network_was_not_and_have_gradients() -> No
         masked_l2_shared,
         masked_snr,
         waveform,
+        resolutions,
+        compressed_l1,
     )
     for loss in losses:
         low = (masks - 0.1).bfloat16().requires_grad_()
