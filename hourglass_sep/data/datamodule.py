@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         steps_per_epoch: optimiser steps that make an epoch; validation follows each.
         synthetic_clips: how many clips of synthetic songs train beside the real ones, each of another singer and song
             (`synthesize_song`; no recording is in them). Two singers are few to learn all voices from.
-        num_workers: processes that cut patches; 0 cuts them in the training process.
+        num_workers: processes that cut patches, at most one a core; 0 cuts them in the training process.
         seed: seed of the patches; None for other ones in every run.
 
     Raises:
@@ -116,7 +117,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.synthetic_clips = synthetic_clips
-        self.num_workers = num_workers
+        self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
 
