@@ -31,20 +31,22 @@ class Hourglass(nn.Module):
         channels: feature maps at every level.
         depth: levels; the bottom sees F / 2^depth x T / 2^depth.
         growth: how many more feature maps every level has than the one above it (Park 2018: 0).
+        dropout: the share of feature maps, of those that come up from the level below, that training leaves out.
     """
 
-    def __init__(self, channels: int, depth: int, growth: int = 0) -> None:
+    def __init__(self, channels: int, depth: int, growth: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         below = channels + growth
         self.skip = conv(channels, channels, 3)
         self.down = conv(channels, below, 3)
-        self.inner = Hourglass(below, depth - 1, growth) if depth > 1 else conv(below, below, 3)
+        self.inner = Hourglass(below, depth - 1, growth, dropout) if depth > 1 else conv(below, below, 3)
         self.up = conv(below, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, F, T) to the same shape; odd F and T are pooled up and cropped by the upsampling."""
         low = F.max_pool2d(x, 2, ceil_mode=True)  # (B, channels, F/2, T/2)
-        low = self.up(self.inner(self.down(low)))
+        low = self.dropout(self.up(self.inner(self.down(low))))
         return self.skip(x) + F.interpolate(low, size=x.shape[-2:], mode="nearest")
 
 
@@ -62,6 +64,8 @@ class StackedHourglass(nn.Module):
             stem and unfolds the masks: n^2 times fewer cells, so about n^2 times less work.
         growth: how many more feature maps each level of an hourglass has than the one above it; 0 is the paper's
             network.
+        dropout: share of the feature maps that come up from each lower level that training leaves out, so that new
+            voices are not told by a few of them (Jansson et al., ISMIR 2017, in their decoder; Park 2018: 0).
         gain: initial weights come from N(0, gain^2 / fan-in). 1 is the paper's; sqrt(2) keeps the size of what goes
             through a layer with ReLU (He et al., ICCV 2015).
         checkpointing: recompute each hourglass in the backward pass instead of storing its activations.
@@ -79,6 +83,7 @@ class StackedHourglass(nn.Module):
         sources: int = 2,
         fold: int = 1,
         growth: int = 0,
+        dropout: float = 0.0,
         gain: float = 1.0,
         checkpointing: bool = False,
         channels_last: bool = False,
@@ -90,6 +95,8 @@ class StackedHourglass(nn.Module):
         check_whole("model.growth", growth, least=0)
         if not (isinstance(gain, int | float) and 0 < gain < math.inf):
             raise SettingError(f"model.gain={gain!r} is not allowed: give a number above 0")
+        if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
+            raise SettingError(f"model.dropout={dropout!r} is not allowed: give a number from 0 up to 1, without 1")
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
         self.config = sizes | {"growth": growth}
@@ -107,7 +114,7 @@ class StackedHourglass(nn.Module):
             conv(half, half, 3),
             conv(half, channels, 3),
         )
-        self.hourglasses = nn.ModuleList(Hourglass(channels, depth, growth) for _ in range(stacks))
+        self.hourglasses = nn.ModuleList(Hourglass(channels, depth, growth, dropout) for _ in range(stacks))
         self.features = nn.ModuleList(
             nn.Sequential(conv(channels, channels, 3), conv(channels, channels, 1)) for _ in range(stacks)
         )

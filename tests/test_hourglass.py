@@ -125,6 +125,26 @@ def test_channels_last_changes_the_layout_but_no_mask() -> None:
     torch.testing.assert_close(masks[0], masks[1], rtol=1e-4, atol=1e-5)
 
 
+def test_dropout_leaves_out_whole_feature_maps_of_lower_levels_while_training_only() -> None:
+    magnitude = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    plain = StackedHourglass(stacks=1, channels=8, depth=2)
+    network = StackedHourglass(stacks=1, channels=8, depth=2, dropout=0.5)
+    network.load_state_dict(plain.state_dict())
+    assert network.config == plain.config
+    maps: list[torch.Tensor] = []
+    for dropout in [module for module in network.modules() if isinstance(module, torch.nn.Dropout2d)]:
+        dropout.register_forward_hook(lambda module, args, output: maps.append((output / args[0])[0]))
+    torch.testing.assert_close(network.eval()(magnitude), plain(magnitude))
+    maps.clear()
+    for _ in range(20):
+        network.train()(magnitude)
+    assert len(maps) == 40
+    kept = torch.stack([factors.nanmedian(-1).values.nanmedian(-1).values for factors in maps])  # 0 / 0 says nothing
+    assert set(kept[kept.isfinite()].tolist()) == {0.0, 2.0}
+    assert 0.3 < float((kept == 0).float().mean()) < 0.7
+
+
 @pytest.mark.parametrize("gain", [1.0, 1.2])
 def test_weights_start_with_the_variance_of_gain_squared_over_fan_in(gain: float) -> None:
     torch.manual_seed(0)
@@ -145,6 +165,8 @@ def test_weights_start_with_the_variance_of_gain_squared_over_fan_in(gain: float
         {"fold": 0},
         {"sources": 0},
         {"growth": -1},
+        {"dropout": -0.1},
+        {"dropout": 1},
         {"gain": 0},
         {"gain": "abc"},
         {"gain": math.nan},
