@@ -93,11 +93,11 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_those_that_ship() -> None:
-    with pytest.raises(CheckpointError, match=r"'nobody'.*default"):
+    with pytest.raises(CheckpointError, match=r"'nobody'.*'default', 'large'"):
         Separator.from_pretrained("nobody")
 
 
-@pytest.mark.parametrize(("name", "most_bytes"), [("default", 5_000_000)])
+@pytest.mark.parametrize(("name", "most_bytes"), [("default", 5_000_000), ("large", 10_000_000)])
 def test_shipped_weights_are_small_and_have_a_card_that_says_where_they_come_from(name: str, most_bytes: int) -> None:
     path = WEIGHTS_DIR / f"{name}.safetensors"
     assert path.stat().st_size < most_bytes
@@ -118,7 +118,7 @@ def test_all_shipped_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS_DIR.glob("*.safetensors")) < 16_000_000
 
 
-@pytest.mark.parametrize("name", ["default"])
+@pytest.mark.parametrize("name", ["default", "large"])
 def test_shipped_weights_separate_a_synthetic_song_better_than_chance(name: str) -> None:
     sources = synthesize_song(1, 6.0)
     stems = Separator.from_pretrained(name).separate(sources.sum(0), 16000)
@@ -126,7 +126,7 @@ def test_shipped_weights_separate_a_synthetic_song_better_than_chance(name: str)
     assert float(scores.min()) > 2
 
 
-@pytest.mark.parametrize("name", ["default"])
+@pytest.mark.parametrize("name", ["default", "large"])
 def test_shipped_weights_reach_the_scores_of_their_card_on_a_real_clip(name: str, mir1k_root: Path) -> None:
     sources = next(clip for clip in find_clips(mir1k_root) if clip.name == "annar_2_04").load()
     stems = Separator.from_pretrained(name).separate(sources.sum(0), 16000)

@@ -81,7 +81,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships, 'default'")
+        raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: default, large")
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
