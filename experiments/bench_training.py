@@ -1,8 +1,8 @@
 """Training speed: patches per second, share of the device's peak and where the time goes.
 
-    python experiments/bench_training.py [--network compact|default|paper] [--batch 4] [--device cpu|cuda] [--compile]
+    python experiments/bench_training.py [--network NAME] [--batch 4] [--device cpu|cuda] [--compile]
 
-One thread on a CPU. ``--compile`` adds a row for the compiled network.
+NAME is compact, default, large or paper. One thread on a CPU. ``--compile`` adds a row for the compiled network.
 The peak is measured, too: a large matrix product in the same precision. In `make bench`.
 """
 

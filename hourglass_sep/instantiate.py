@@ -22,6 +22,8 @@ from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
 
+_ROUNDED_INPUTS = ("bf16-true", "16-true")
+
 VALIDATION_PROTOCOL = "mir1k"
 """Checkpoints are chosen by its GNSDR; `hourglass_sep.evaluate` scores under any."""
 
@@ -52,13 +54,19 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
     """
     if cfg.model.sources != len(SOURCES):
         raise SettingError(f"model.sources={cfg.model.sources} is not allowed: there are {' and '.join(SOURCES)}")
+    try:
+        compiler = instantiate(cfg.compile)
+        compiler(torch.nn.Identity())
+    except Exception as error:  # of many kinds, one for each backend
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(f"compile: {reason}: see conf/compile, compile=none does without") from error
     system = SeparationSystem(
         build_separator(cfg),
         instantiate(cfg.loss),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
         load_protocol(VALIDATION_PROTOCOL),
-        instantiate(cfg.compile),
+        compiler,
     )
     try:
         system.configure_optimizers()
@@ -85,6 +93,17 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
         UserError: a setting that Lightning refuses.
     """
     settings: dict[str, Any] = {}
+    if str(cfg.trainer.precision) in _ROUNDED_INPUTS:
+        mixed = str(cfg.trainer.precision).replace("true", "mixed")
+        raise SettingError(
+            f"trainer.precision={cfg.trainer.precision} is not allowed, it rounds waveforms before their STFT: "
+            f"give {mixed}"
+        )
+    if cfg.compile.get("mode") == "reduce-overhead" and cfg.trainer.get("accumulate_grad_batches", 1) > 1:
+        raise SettingError(
+            f"compile=cudagraphs is not allowed with trainer.accumulate_grad_batches="
+            f"{cfg.trainer.accumulate_grad_batches}, whose gradients the next pass overwrites: give compile=inductor"
+        )
     for name in ("max_steps", "log_every_n_steps"):
         if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
             raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hourglass_sep.checks import check_whole
 from hourglass_sep.errors import SettingError
 from hourglass_sep.masking import share
 from hourglass_sep.spectrogram import Spectrogram
@@ -89,7 +90,7 @@ def compressed_l1(masks: Tensor, batch: Batch, power: float = 0.3) -> Tensor:
     Raises:
         ValueError: a power outside (0, 1].
     """
-    if not 0 < power <= 1:
+    if not (isinstance(power, int | float) and 0 < power <= 1):
         raise SettingError(f"loss.power={power!r} is not allowed: give a number above 0, up to 1")
     estimates = masks.float().clamp_min(0) * batch["mixture"].float()
     # The offset, 60 dB below the loudest cell, keeps the slope at 0 finite.
@@ -108,17 +109,23 @@ def multi_resolution_snr(
         masks: as for `masked_l1`.
         batch: as for `masked_l1`.
         spectrogram: the batch's STFT.
-        windows: lengths in samples; hops are a quarter.
+        windows: lengths in samples, 4 or more; hops are a quarter.
 
     Returns:
         As `masked_snr`, the mean over the resolutions.
+
+    Raises:
+        ValueError: no windows, or a length that is not allowed.
     """
+    if not isinstance(windows, Sequence) or not windows:
+        raise SettingError(f"loss.windows={windows!r} is not allowed: give a list of lengths in samples")
+    for length in windows:
+        check_whole("loss.windows", length, least=4)
     estimates, references = _waveforms(masks, batch, spectrogram)
     losses = []
     for length in windows:
         view = Spectrogram(spectrogram.sample_rate_hz, length, length // 4, length // 2)
-        # The magnitude of what is exactly 0 has no gradient.
-        magnitudes = [view.magnitude(view(sound) + 1e-6) for sound in (estimates, references)]
+        magnitudes = [view.magnitude(view(sound)) for sound in (estimates, references)]
         error = (magnitudes[0] - magnitudes[1]).square().mean((-2, -1))
         power = magnitudes[1].square().mean((-2, -1)).mean(1, keepdim=True)
         losses.append(_log_ratio(error, power, 1e-8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,13 @@ class SeparationSystem(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Compile the network for patches; validation, with windows of other numbers, takes the network as it is."""
         self._training_network = (self._compile(self.separator.network),)
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Let dropout follow from seed, step and rank alone: a resumed run leaves out what it would have."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        drawn = np.random.SeedSequence((self._seed, self.trainer.global_step, part, self.global_rank))
+        torch.manual_seed(int(drawn.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss summed over stacks and sources (Park 2018, section 3.3)."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hourglass_sep.errors import SettingError
-from hourglass_sep.hourglass import StackedHourglass
+from hourglass_sep.hourglass import Hourglass, StackedHourglass
 
 
 def literal_forward(network: StackedHourglass, magnitude: Tensor) -> Tensor:
@@ -143,6 +143,12 @@ def test_dropout_leaves_out_whole_feature_maps_of_lower_levels_while_training_on
     kept = torch.stack([factors.nanmedian(-1).values.nanmedian(-1).values for factors in maps])  # 0 / 0 says nothing
     assert set(kept[kept.isfinite()].tolist()) == {0.0, 2.0}
     assert 0.3 < float((kept == 0).float().mean()) < 0.7
+
+
+def test_dropout_leaves_the_skip_branch_alone() -> None:
+    x = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    hourglass = Hourglass(4, depth=1, dropout=0.999)  # nothing comes up from below
+    torch.testing.assert_close(hourglass.train()(x), hourglass.skip(x))
 
 
 @pytest.mark.parametrize("gain", [1.0, 1.2])

@@ -154,8 +154,15 @@ def test_compression_makes_quiet_cells_count_more() -> None:
     assert float(plain[0] / plain[1]) == pytest.approx(100, rel=0.01)
     assert 2 < float(compressed[0] / compressed[1]) < 8
     torch.testing.assert_close(compressed_l1(masks, batch, 1), masked_l1(masks, batch))
-    with pytest.raises(SettingError, match=r"loss\.power=0 "):
-        compressed_l1(masks, batch, 0)
+    for power in (0, 2, "abc"):
+        with pytest.raises(SettingError, match=rf"loss\.power={power!r} "):
+            compressed_l1(masks, batch, power)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("windows", [[], 256, [2], ["abc"]])
+def test_lengths_of_windows_that_are_none_are_named(windows) -> None:
+    with pytest.raises(SettingError, match=r"loss\.windows="):
+        multi_resolution_snr(*sounds(), STFT, windows)
 
 
 def test_the_loss_of_several_resolutions_is_that_of_the_waveforms_magnitudes_at_each() -> None:

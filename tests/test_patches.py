@@ -1,3 +1,5 @@
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,44 @@ def test_an_equalizer_moves_each_source_by_a_smooth_curve_and_the_mixture_with_i
     assert float((levels[:, 0] - levels[:, 1]).abs().max()) > 3
 
 
+def test_equalizers_are_linear_in_decibels_from_octave_to_octave() -> None:
+    remix, rng = Remix(equalizer_db=6), np.random.default_rng(0)
+    levels = 20 * np.log10(np.stack([remix.equalizers(rng, 2, 513) for _ in range(200)]))  # (200, S, bins)
+    octaves = [8, 16, 32, 64, 128, 256, 512]
+    for low, high in pairwise(octaves):
+        middle = round((low * high) ** 0.5)
+        share = np.log2(middle / low)
+        between = (1 - share) * levels[..., low] + share * levels[..., high]
+        np.testing.assert_allclose(levels[..., middle], between, atol=1e-3)
+    np.testing.assert_allclose(levels[..., :8], levels[..., 8:9] * np.ones(8), atol=1e-3)
+    at_octaves = levels[..., octaves]
+    assert -6 <= at_octaves.min() < -5.8
+    assert 5.8 < at_octaves.max() <= 6
+    assert np.abs(np.corrcoef(at_octaves.reshape(-1, 7).T) - np.eye(7)).max() < 0.25
+
+
+def test_a_clips_scale_is_the_maximum_of_what_the_equalizers_make_of_it() -> None:
+    (clip,) = clips(16 * 256 + 1024)  # shorter than a patch: the patch is the clip
+    augment = Remix(probability=0, gain_db=0, equalizer_db=12)
+    for i in range(5):
+        assert float(patches([clip], "clip", augment=augment)[i]["mixture"].max()) == pytest.approx(1)
+
+
+def test_the_datamodule_makes_the_targets_that_it_was_asked_for(tiny_mir1k: Path) -> None:
+    plain, in_phase = (Mir1kDataModule(tiny_mir1k, STFT, target=name) for name in ("magnitude", "phase_sensitive"))
+    batch = torch.utils.data.default_collate([plain.patches()[0]])
+    targets = [module.on_after_batch_transfer(batch, 0)["targets"] for module in (plain, in_phase)]
+    assert bool((targets[1] <= targets[0] + 1e-6).all())
+    assert not torch.equal(*targets)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="counts the cores that a process may use")
+def test_there_are_no_more_loader_processes_than_cores(tiny_mir1k: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert Mir1kDataModule(tiny_mir1k, STFT, num_workers=999).num_workers == cores
+    assert Mir1kDataModule(tiny_mir1k, STFT, num_workers=1).num_workers == 1
+
+
 def test_the_spectra_of_a_patch_are_what_its_targets_are_taken_from() -> None:
     patch = patches(clips(40000), augment=Remix())[1]
     torch.testing.assert_close(STFT.magnitude(patch["spectra"]), patch["targets"])
@@ -247,6 +287,7 @@ def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mi
         (lambda: Remix(gain_db=-1), "augment.gain_db=-1"),
         (lambda: Remix(semitones=-1), "augment.semitones=-1"),
         (lambda: Remix(equalizer_db=25), "augment.equalizer_db=25"),
+        (lambda: Remix(equalizer_db="abc"), "augment.equalizer_db='abc'"),  # type: ignore[arg-type]
         (lambda: Mir1kDataModule(".", STFT, synthetic_clips=-1), "data.synthetic_clips=-1"),
         (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
         (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]

@@ -47,10 +47,10 @@ class Remix(NoAugmentation):
     def __init__(
         self, probability: float = 0.5, gain_db: float = 5.0, semitones: float = 0.0, equalizer_db: float = 0.0
     ) -> None:
-        if not 0 <= probability <= 1:
+        if not (isinstance(probability, int | float) and 0 <= probability <= 1):
             raise SettingError(f"augment.probability={probability} is not allowed: give a number from 0 to 1")
         for name, value in {"gain_db": gain_db, "semitones": semitones, "equalizer_db": equalizer_db}.items():
-            if not 0 <= value <= _MOST:
+            if not (isinstance(value, int | float) and 0 <= value <= _MOST):
                 raise SettingError(f"augment.{name}={value} is not allowed: give a number from 0 to {_MOST}")
         self.probability = probability
         self.gain_db = gain_db

@@ -26,6 +26,11 @@ _SYNTHETIC_SEED = 2018
 _SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's
 
 
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class ClipBatch(NamedTuple):
     """A whole clip, for scoring.
 
@@ -117,7 +122,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.synthetic_clips = synthetic_clips
-        self.num_workers = min(num_workers, os.cpu_count() or 1)
+        self.num_workers = min(num_workers, _cores())
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
 
