@@ -287,7 +287,7 @@ def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mi
         (lambda: Remix(gain_db=-1), "augment.gain_db=-1"),
         (lambda: Remix(semitones=-1), "augment.semitones=-1"),
         (lambda: Remix(equalizer_db=25), "augment.equalizer_db=25"),
-        (lambda: Remix(equalizer_db="abc"), "augment.equalizer_db='abc'"),  # type: ignore[arg-type]
+        (lambda: Remix(equalizer_db="abc"), "augment.equalizer_db=abc"),  # type: ignore[arg-type]
         (lambda: Mir1kDataModule(".", STFT, synthetic_clips=-1), "data.synthetic_clips=-1"),
         (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
         (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]
