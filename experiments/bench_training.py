@@ -46,10 +46,10 @@ OPERATIONS = {
     "optimiser": ("optimizer", "sqrt", "addcdiv", "addcmul", "lerp", "_foreach", "_fused"),
 }
 KERNELS = {
+    "ReLU, sums, pooling, upsampling, fused": ("triton",),  # first: their names tell of what they are fused with
     "convolutions, gradients of weights": ("wgrad",),
     "convolutions, gradients of inputs": ("dgrad",),
     "convolutions, forward": ("fprop", "conv", "cudnn", "gemm", "cutlass", "nvjet"),
-    "ReLU, sums, pooling, upsampling, fused": ("triton",),
     "optimiser": ("multi_tensor", "adam"),
     "ReLU": ("threshold", "clamp"),
     "pooling and upsampling": ("pool", "upsample"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,11 +24,6 @@ from hourglass_sep.spectrogram import Spectrogram
 
 _SYNTHETIC_SEED = 2018
 _SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ClipBatch(NamedTuple):
@@ -73,7 +68,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         steps_per_epoch: optimiser steps that make an epoch; validation follows each.
         synthetic_clips: how many clips of synthetic songs train beside the real ones, each of another singer and song
             (`synthesize_song`; no recording is in them). Two singers are few to learn all voices from.
-        num_workers: processes that cut patches, at most one a core; 0 cuts them in the training process.
+        num_workers: processes that cut patches for a device, fewer where cores are; 0 cuts them in the training process.
         seed: seed of the patches; None for other ones in every run.
 
     Raises:
@@ -122,7 +117,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.synthetic_clips = synthetic_clips
-        self.num_workers = min(num_workers, _cores())
+        self.num_workers = num_workers
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
 
@@ -198,7 +193,7 @@ class Mir1kDataModule(pl.LightningDataModule):
             self.patches(),
             batch_size=sampler.local_batch,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=min(self.num_workers, suggested_max_num_workers(world_size)),
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

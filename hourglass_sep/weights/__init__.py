@@ -54,12 +54,16 @@ def build(description: dict[str, Any], weights: dict[str, torch.Tensor], **chang
     return Separator(network, Spectrogram(**description["audio"]), **settings).eval()
 
 
+def _shipped() -> list[str]:
+    """The names of the weights that ship."""
+    return sorted(path.stem for path in WEIGHTS_DIR.glob("*.safetensors"))
+
+
 def load_pretrained(name: str = "default", **changes: Any) -> Separator:
     """See `Separator.from_pretrained`."""
     path = WEIGHTS_DIR / f"{name}.safetensors"
     if not path.exists():
-        names = sorted(p.stem for p in WEIGHTS_DIR.glob("*.safetensors"))
-        raise CheckpointError(f"no weights named {name!r} ship with this package: choose from {names}")
+        raise CheckpointError(f"no weights named {name!r} ship with this package: choose from {_shipped()}")
     return load_checkpoint(path, **changes)
 
 
@@ -81,7 +85,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: default, large")
+        raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: {_shipped()}")
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
