@@ -68,7 +68,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         steps_per_epoch: optimiser steps that make an epoch; validation follows each.
         synthetic_clips: how many clips of synthetic songs train beside the real ones, each of another singer and song
             (`synthesize_song`; no recording is in them). Two singers are few to learn all voices from.
-        num_workers: processes that cut patches for a device, fewer where cores are; 0 cuts them in the training process.
+        num_workers: processes that cut patches for a device, fewer where cores are; 0: the training process does.
         seed: seed of the patches; None for other ones in every run.
 
     Raises:
