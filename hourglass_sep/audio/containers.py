@@ -1,4 +1,4 @@
-"""What files say of themselves that decoders do not look at: where they end, and whether they go on."""
+"""The lengths in files' headers that decoders do not compare with what is there."""
 
 from __future__ import annotations
 
@@ -75,26 +75,23 @@ def _find_chunk(header: bytes, first: int, size_bytes: int, order: Literal["litt
     return None
 
 
-def is_chained(path: Path) -> bool:
-    """Whether a file is several that were joined: Ogg with more than one stream, mp3 that goes on behind its end."""
+def mp3_is_cut(path: Path) -> bool:
+    """Whether an mp3 file counts its frames (a Xing, Info or VBRI header) and does not hold as many bytes as it counts.
+
+    The length of an mp3 file without such a header is not in it. Where only frames are counted, that count is all there
+    is to go by: the answer is yes.
+    """
     found = path.stat().st_size
     with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-        if header[:4] == b"OggS":
-            file.seek(max(found - _LARGEST_OGG_PAGE, 0))
-            tail = file.read()
-            page = tail.rfind(b"OggS")
-            return tail[page + 14 : page + 18] != header[14:18]
         first = 0
-        if header[:3] == b"ID3":
-            first = 10 + sum((byte & 0x7F) << 7 * k for k, byte in enumerate(reversed(header[6:10])))
+        while (header := file.read(_HEADER_BYTES))[:3] == b"ID3" and len(header) > 10:
+            first += 10 + sum((byte & 0x7F) << 7 * k for k, byte in enumerate(reversed(header[6:10])))
             file.seek(first)
-            header = file.read(_HEADER_BYTES)
-        xing = max(header.find(name, 0, 200) for name in (b"Xing", b"Info"))
-        flags = int.from_bytes(header[xing + 4 : xing + 8], "big") if xing > 0 else 0
-        has_bytes = header[:1] == b"\xff" and flags & 3 == 3
-        if not has_bytes:
-            return False
-        file.seek(first + int.from_bytes(header[xing + 12 : xing + 16], "big"))
-        following = file.read(3)
-    return following == b"ID3" or (following[:1] == b"\xff" and following[1:2] >= b"\xe0")
+    if header[:1] != b"\xff":
+        return False
+    if header[36:40] == b"VBRI":
+        return first + int.from_bytes(header[46:50], "big") > found + 1
+    xing = max(header.find(name, 0, 200) for name in (b"Xing", b"Info"))
+    flags = int.from_bytes(header[xing + 4 : xing + 8], "big") if xing > 0 else 0
+    n_bytes = int.from_bytes(header[xing + 12 : xing + 16], "big") if flags & 3 == 3 else 0
+    return bool(flags & 1) and (not n_bytes or first + n_bytes > found + 1)

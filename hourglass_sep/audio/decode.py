@@ -1,7 +1,7 @@
 """Reading sound files, whole or block by block.
 
-libsndfile reads wav, flac, ogg, opus, mp3, aiff, caf, au and w64; what it does not know goes to PyAV, which carries
-FFmpeg: m4a, aac, wma, and the sound of video.
+libsndfile reads what is not compressed, or hardly: wav, aiff, caf, au and the like, in this process. Everything else
+is FFmpeg's, which PyAV carries: mp3, ogg, opus, flac, m4a, wma, and the sound of video; docs/formats.md says why.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -19,7 +18,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from hourglass_sep.audio.containers import is_chained, refuse_truncated
+from hourglass_sep.audio.containers import refuse_truncated
 from hourglass_sep.errors import AudioError
 
 SUFFIXES = (
@@ -34,8 +33,30 @@ RATES_HZ = (1000, 768_000)
 
 _BLOCK_SAMPLES = 1 << 16
 _LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
-_MP3_SLACK = 4 * 1152  # samples by which a header may be wrong
+_LINEAR = (
+    "PCM",
+    "FLOAT",
+    "DOUBLE",
+    "ULAW",
+    "ALAW",
+    "ALAC",
+    "DPCM",
+    "DWVW",
+    "IMA",
+    "MS_ADPCM",
+    "G72",
+    "GSM610",
+    "NMS",
+    "VOX",
+)
+"""Beginnings of libsndfile's subtypes whose length and order of channels it knows as well as FFmpeg."""
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
+
+_UNRECOGNISED = 1  # libsndfile's error number
+_SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"dns.", b"caff")
+
+TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "copyright", "comment", "license")
+"""What stems get of a song's tags, under the names that soundfile gives them."""
 
 _DEPTHS = dict.fromkeys(("PCM_24", "ALAC_20", "ALAC_24"), "24")
 _DEPTHS |= dict.fromkeys(("PCM_32", "ALAC_32", "FLOAT", "DOUBLE"), "float32")
@@ -52,11 +73,19 @@ class Info(NamedTuple):
 
 
 class Decoder(ABC):
-    """An open sound file, to be read once from front to back."""
+    """An open sound file, to be read once from front to back.
+
+    Attributes:
+        info: what its header says.
+        tags: title, artist, album and the like, by name in lower case.
+        notes: what the user should know of how it was read, a line each; complete at the end.
+    """
 
     def __init__(self, path: Path, info: Info) -> None:
         self.path = path
         self.info = info
+        self.tags: dict[str, str] = {}
+        self.notes: list[str] = []
         low, high = RATES_HZ
         if not low <= info.sample_rate_hz <= high:
             raise AudioError(f"{path} says it has {info.sample_rate_hz} Hz: {low} to {high} Hz can be, convert it")
@@ -123,19 +152,24 @@ class Decoder(ABC):
     def _check_end(self, position: int) -> None:
         """Compare what was read with what the header says."""
         declared = self.info.n_samples or 0
-        if declared - position > self._slack:
+        if declared > position:
             raise AudioError(
                 f"{self.path} is truncated ({position} samples, its header says {declared}): fetch or export it again"
             )
 
-    _slack = _MP3_SLACK
-
 
 class _Sndfile(Decoder):
-    """By libsndfile."""
+    """By libsndfile.
+
+    Raises:
+        LibsndfileError: it cannot read this file, or not as well as FFmpeg.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = soundfile.SoundFile(as_name(path))
+        if self._file.format in ("MP3", "OGG", "FLAC") or not self._file.subtype.startswith(_LINEAR):
+            self._file.close()
+            raise soundfile.LibsndfileError(_UNRECOGNISED)
         known = 0 < self._file.frames < _UNKNOWN
         depth = _DEPTHS.get(self._file.subtype, "16")
         info = Info(self._file.frames if known else None, self._file.samplerate, self._file.channels, depth)
@@ -144,12 +178,12 @@ class _Sndfile(Decoder):
         except AudioError:
             self.close()
             raise
+        self.tags = {name: text for name, text in self._file.copy_metadata().items() if name in TAGS}
 
     def _seek(self, sample: int) -> int:
         behind = self.info.n_samples is None or sample >= self.info.n_samples
-        inexact = self._file.format == "MP3"  # its frames use what is left of those before
         try:
-            return 0 if behind or inexact else self._file.seek(sample)
+            return 0 if behind else self._file.seek(sample)
         except soundfile.LibsndfileError:
             return 0
 
@@ -164,8 +198,12 @@ class _Sndfile(Decoder):
         self._file.close()
 
 
-def open_audio(path: str | Path) -> Decoder:
+def open_audio(path: str | Path, stream: int | None = None) -> Decoder:
     """Open a sound file, or the sound of a video.
+
+    Args:
+        path: the file.
+        stream: which of several audio streams, from 1; by default the one that is marked so, or the first.
 
     Raises:
         AudioError: the file is missing, empty, truncated, or no audio.
@@ -181,7 +219,7 @@ def open_audio(path: str | Path) -> Decoder:
         if path.stat().st_size == 0:
             raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
         refuse_truncated(path)
-        return _first_that_can(path)
+        return _first_that_can(path, stream)
     except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
@@ -196,26 +234,41 @@ def as_name(path: Path) -> str | bytes:
     return str(path)
 
 
-def _first_that_can(path: Path) -> Decoder:
-    if is_chained(path):  # libsndfile stops at the end of the first part
-        return _by_ffmpeg(path)
+def _first_that_can(path: Path, stream: int | None) -> Decoder:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic in _SNDFILE_MAGIC:
+        return _by_libsndfile(path, stream) or _by_ffmpeg(path, stream)
+    try:
+        return _by_ffmpeg(path, stream)
+    except AudioError:
+        is_mp3 = magic[:3] == b"ID3" or magic[:1] == b"\xff" or path.suffix.lower() == ".mp3"
+        other = None if is_mp3 else _by_libsndfile(path, stream)  # libmpg123 writes to standard error
+        if other is None:
+            raise
+        return other
+
+
+def _by_libsndfile(path: Path, stream: int | None) -> Decoder | None:
+    """None if it cannot, or not as well as FFmpeg."""
     try:
         decoder = _Sndfile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
-        return _by_ffmpeg(path)
+        return None
     if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
-        with suppress(AudioError):
-            other = _by_ffmpeg(path)
-            decoder.close()
-            return other
+        decoder.close()
+        return None
+    if stream not in (None, 1):
+        decoder.close()
+        raise AudioError(f"{path} has no audio stream {stream}: --stream can be 1 to 1")
     return decoder
 
 
-def _by_ffmpeg(path: Path) -> Decoder:
-    """Import PyAV for the files that need it: wav and the like are read without, faster, and where it is broken."""
+def _by_ffmpeg(path: Path, stream: int | None) -> Decoder:
+    """Start FFmpeg for the files that need it: wav and the like are read without, and where it is broken."""
     from hourglass_sep.audio.ffmpeg import Ffmpeg
 
-    return Ffmpeg(path)
+    return Ffmpeg(path, stream)
 
 
 def unreadable(path: Path, error: Exception) -> AudioError:
@@ -238,11 +291,11 @@ def read(path: str | Path) -> tuple[Tensor, int]:
         return torch.cat(list(decoder.blocks()), -1), decoder.info.sample_rate_hz
 
 
-def info(path: str | Path) -> Info:
-    """Read a sound file's header.
+def info(path: str | Path, stream: int | None = None) -> Info:
+    """Read a sound file's header; ``stream`` as for `open_audio`.
 
     Raises:
         AudioError: the file is missing or no audio.
     """
-    with open_audio(path) as decoder:
+    with open_audio(path, stream) as decoder:
         return decoder.info

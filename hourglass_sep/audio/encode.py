@@ -27,6 +27,17 @@ _BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the sta
 _HEADER_BYTES = 1 << 12
 _SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: to plain wav if it turns out to be small
 
+_LONGEST_TAG = 4096  # characters; what is longer is no title
+
+_VORBIS_ORDER = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
+"""Number of channels to the places, in the order of WAV, that Vorbis' channels have there (Vorbis I, section 4.3.9)."""
+
 
 class Format(NamedTuple):
     """What a file format can hold."""
@@ -115,6 +126,7 @@ class Writer:
         subtype: libsndfile's name of the sample format, one of the format's.
         name: of the format, a key of `FORMATS`.
         n_samples: its length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
+        tags: title and so on, by the names in `hourglass_sep.audio.decode.TAGS`.
 
     Raises:
         FileError: the file cannot be written.
@@ -129,6 +141,7 @@ class Writer:
         subtype: str = "PCM_16",
         name: str = "wav",
         n_samples: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self._path = path
         self._part = part
@@ -144,6 +157,11 @@ class Writer:
             )
         if container == "RF64" and not huge:
             soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
+        for tag, text in (tags or {}).items():
+            if 0 < len(text) <= _LONGEST_TAG:
+                with suppress(soundfile.LibsndfileError, UnicodeEncodeError):  # what the format cannot hold
+                    setattr(self._file, tag, text.replace("\0", ""))
+        self._order = _VORBIS_ORDER.get(channels) if name == "ogg" else None
         self._scale = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}.get(subtype)
         self._lossy = "" in form.subtypes
         self._bytes_left = _WAV_LIMIT - (1 << 16) if container == "WAV" else None
@@ -155,6 +173,7 @@ class Writer:
         Raises:
             FileError: the disk is full, for one.
         """
+        waveform = waveform if self._order is None else waveform[self._order]
         samples = waveform.detach().cpu().T.contiguous().float().numpy()
         clipped = 0
         if self._scale is not None:

@@ -1,107 +1,247 @@
-"""Reading what libsndfile does not know, by PyAV."""
+"""Reading by FFmpeg, which runs in a process of its own: see `hourglass_sep.audio.ffmpeg_process`."""
 
 from __future__ import annotations
 
-import itertools
+import atexit
+import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import av
 import numpy as np
 
-from hourglass_sep.audio.decode import Decoder, Info, unreadable
+from hourglass_sep.audio.containers import mp3_is_cut
+from hourglass_sep.audio.decode import TAGS, Decoder, Info, unreadable
 from hourglass_sep.errors import AudioError
 
-_LOSSLESS = ("pcm", "alac", "flac", "ape", "tta", "wavpack", "truehd", "mlp")
+_SCRIPT = Path(__file__).with_name("ffmpeg_process.py")
+_SECONDS_TO_END = 5
+_FRAMED = ("aac", "dts", "mpegts")
+"""FFmpeg's containers in which only a packet that is cut cannot be decoded; in others it may be junk behind the end."""
 
-_WITH_LENGTHS = ("mov", "asf", "avi", "wav", "caf", "ape", "wv", "tta", "flac")
-"""FFmpeg's containers whose headers say how long a stream is."""
+
+class Process:
+    """A decoding process, which serves one file at a time.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # FFmpeg's and libraries' remarks
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._waiting = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there and all its answers were taken."""
+        return not self._waiting and self._process.poll() is None
+
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        """Send a request; return the answer and the bytes behind it.
+
+        Raises:
+            EOFError: the process has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._waiting = True  # and remains so after Ctrl-C
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline())
+            data = bytearray(self._process.stdout.read(answer["bytes"]))
+            if len(data) < answer["bytes"]:
+                raise EOFError
+        except (OSError, ValueError, EOFError) as error:
+            raise EOFError(self._cause()) from error
+        self._waiting = False
+        return answer, data
+
+    def _cause(self) -> str:
+        try:
+            code = self._process.wait(_SECONDS_TO_END)
+            return signal.Signals(-code).name
+        except subprocess.TimeoutExpired:
+            return "no answer"
+        except ValueError:  # no signal
+            return f"exit code {code}"
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        self._process.wait()
+
+
+_idle: list[Process] = []
+_lock = Lock()
+
+
+def _take() -> Process:
+    with _lock:
+        while _idle:
+            process = _idle.pop()
+            if process.usable:
+                return process
+            process.stop()
+    return Process()
+
+
+def _give_back(process: Process) -> None:
+    with _lock:
+        _idle.append(process)
+
+
+@atexit.register
+def _stop_all() -> None:
+    while _idle:
+        _idle.pop().stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # they answer the parent
 
 
 class Ffmpeg(Decoder):
-    """By PyAV."""
+    """By PyAV, which carries FFmpeg.
 
-    def __init__(self, path: Path) -> None:
-        self._cut = False
-        self._container: Any = None
-        self._errors = (av.error.FFmpegError, ValueError)  # ValueError: rate or channels change on the way
-        self._file = path.open("rb")  # and not its name, which FFmpeg would take for a URL
+    Args:
+        path: the file.
+        stream: number of the audio stream, from 1; the default one if None.
+    """
+
+    def __init__(self, path: Path, stream: int | None = None) -> None:
+        self.path = path
+        self._process: Process | None = None
         try:
-            # Playlists and the like would open other files.
-            self._container = av.open(self._file, options={"protocol_whitelist": "none"})
-            self._stream: Any = self._container.streams.best("audio")
-            if self._stream is None:
-                raise AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
-            self._frames = self._decode()
-            first = next(self._frames, None)
-            if first is None:
-                raise AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
-            self._frames = itertools.chain([first], self._frames)
-            seconds, exact = self._duration()
-            n_samples = None if seconds is None else round(seconds * first.sample_rate)
-            depth = _ffmpeg_depth(self._stream.codec_context.name, first.format.name)
-            super().__init__(path, Info(n_samples, first.sample_rate, len(first.layout.channels), depth))
-        except self._errors as error:
-            self.close()
+            self._process = _take()
+        except OSError as error:
             raise unreadable(path, error) from error
+        facts, _ = self._ask({"open": str(path.absolute()), "stream": stream})
+        self._facts = facts
+        seconds = facts["seconds"]
+        n_samples = None if seconds is None else round(seconds * facts["rate"])
+        try:
+            super().__init__(path, Info(n_samples, facts["rate"], facts["channels"], facts["depth"]))
         except AudioError:
             self.close()
             raise
-        self._slack = max(first.sample_rate // 2, (n_samples or 0) // 200) if exact else sys.maxsize
-        self._convert = av.AudioResampler(format="fltp", layout=first.layout, rate=first.sample_rate)
+        tags = {"tracknumber" if key == "track" else key: text for key, text in facts["tags"].items()}
+        self.tags = {key: text for key, text in tags.items() if key in TAGS}
+        names = facts["streams"]
+        if stream is None and len(names) > 1:
+            others = "; ".join(f"{k}: {name}" for k, name in enumerate(names, 1))
+            self.notes.append(
+                f"{path} has {len(names)} audio streams ({others}): took {facts['place']}, --stream chooses"
+            )
 
-    def _duration(self) -> tuple[float | None, bool]:
-        """Seconds, and whether they are the sound's own and no guess from the bit rate or the picture's."""
-        tag = self._stream.metadata.get("DURATION", "")  # Matroska
-        with suppress(ValueError):
-            hours, minutes, rest = (float(part) for part in tag.split(":"))
-            return 3600 * hours + 60 * minutes + rest, True
-        known = self._container.format.name.split(",")[0] in _WITH_LENGTHS
-        if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base), known
-        return (self._container.duration or 0) / av.time_base or None, known and len(self._container.streams) == 1
+    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        """Ask the process.
 
-    def _decode(self) -> Iterator[Any]:
-        """Frames; packets that are damaged are left out, as players do."""
-        for packet in self._container.demux(self._stream):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
-                self._cut = isinstance(error, av.error.InvalidDataError)
-            else:
-                self._cut = self._cut and not frames
-                yield from frames
+        Raises:
+            AudioError: it says no, or has ended.
+        """
+        process = self._process
+        assert process is not None
+        try:
+            answer, data = process.ask(request)
+        except EOFError as error:
+            self._process = None
+            process.stop()
+            raise AudioError(
+                f"{self.path} cannot be read as audio (FFmpeg crashed: {error}): damaged, or no sound file"
+            ) from None
+        if "error" in answer:
+            self.close()
+            raise self._refusal(answer)
+        return answer, data
 
-    def _check_end(self, position: int) -> None:
-        super()._check_end(position)
-        if self._cut:
-            raise AudioError(f"{self.path} is truncated (its last packet is damaged): fetch or export it again")
+    def _refusal(self, answer: dict[str, Any]) -> AudioError:
+        text, path = answer["error"], self.path
+        if text == "no sound in it":
+            return AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
+        if text == "no sound that can be decoded":
+            return AudioError(f"{path} holds no samples that can be decoded: fetch or export it again")
+        if text.startswith("no stream"):
+            number, _, count = text.removeprefix("no stream ").partition(": ")
+            return AudioError(f"{path} has no audio stream {number}: --stream can be 1 to {count}")
+        return unreadable(path, ValueError(text))
 
     def _seek(self, sample: int) -> int:
         return 0  # not exact in most formats; decoding is a thousand times as fast as playing
 
     def _read(self) -> Iterator[np.ndarray]:
-        try:
-            for frame in itertools.chain(self._frames, [None]):
-                if frame is not None:
-                    frame.pts = None  # or gaps would be refused
-                for part in self._convert.resample(frame):
-                    if part.samples:
-                        yield part.to_ndarray().T
-        except self._errors as error:
-            raise unreadable(self.path, error) from error
+        while True:
+            answer, data = self._ask({"read": True})
+            if not data:
+                self._end = answer
+                return
+            yield np.frombuffer(data, np.float32).reshape(-1, self.info.channels)
+
+    def _check_end(self, position: int) -> None:
+        """Refuse what is shorter than its header says; note what may be missing."""
+        facts, end, rate = self._facts, self._end, self.info.sample_rate_hz
+        kind, expected, found = facts["format"], facts["seconds"], position / rate
+        if kind == "matroska":
+            found = max(found, end["seconds"])  # the clock of the header
+        lacking = (expected or 0.0) - found
+        short = lacking > max(0.5, 0.005 * found)
+        exact = facts["exact"]
+        if kind == "flac":  # of wrong totals there are many; a file that was cut ends in the middle of a frame
+            exact, short = end["undecoded"], lacking > 0
+        elif kind == "mp3":
+            exact = mp3_is_cut(self.path)
+            short = lacking > 4 * 1152 / rate
+        if exact and short:
+            raise AudioError(
+                f"{self.path} is truncated or damaged ({found:.2f} s of sound, its header says {expected:.2f} s): "
+                "fetch or export it again"
+            )
+        if end["corrupt"] or (end["undecoded"] and kind in _FRAMED):
+            raise AudioError(f"{self.path} is truncated (its last packet is damaged): fetch or export it again")
+        self._note_gaps(position / rate, lacking if facts["exact"] else 0.0)
+
+    def _note_gaps(self, seconds: float, lacking: float) -> None:
+        end = self._end
+        for at, rate, channels in end["changes"][:1]:
+            self.notes.append(
+                f"{self.path} goes on at {at:.1f} s with {rate} Hz and {channels} channel(s): converted to "
+                f"{self.info.sample_rate_hz} Hz and {self.info.channels}"
+            )
+        if end["left_out"]:
+            self.notes.append(
+                f"{self.path}: {end['left_out']} damaged packet(s) left out, {seconds:.2f} s could be decoded"
+            )
+        elif lacking > 0 and self._facts["format"] == "flac":
+            self.notes.append(
+                f"{self.path} has {seconds:.2f} s of sound, its header says {self._facts['seconds']:.2f} s"
+            )
 
     def close(self) -> None:
         """See `Decoder`."""
-        if self._container is not None:
-            self._container.close()
-        self._file.close()
-
-
-def _ffmpeg_depth(codec: str, sample_format: str) -> str:
-    if not codec.startswith(_LOSSLESS) or sample_format.startswith(("u8", "s16")):
-        return "16"
-    return "24" if sample_format.startswith("s32") else "float32"
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        try:
+            if process.usable:
+                process.ask({"close": True})
+                _give_back(process)
+            else:
+                process.stop()
+        except EOFError:
+            process.stop()
