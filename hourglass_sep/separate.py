@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     add("-r", "--recursive", action="store_true", help="separate all songs in folders")
     add("--start", type=float, default=0.0, metavar="SECONDS", help="where to begin")
     add("--duration", type=float, metavar="SECONDS", help="how much to separate")
+    add(
+        "--stream", type=int, metavar="NUMBER", help="which audio stream of a video, from 1 (the one marked as default)"
+    )
     add = result.add_argument_group("separation").add_argument
     add("-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)")
     add("-d", "--device", default="auto", choices=DEVICES, help="(%(default)s)")
@@ -122,6 +125,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         clip_mode=options.clip_mode,
         start_seconds=options.start,
         duration_seconds=options.duration,
+        stream=options.stream,
         picture=options.plot,
         overwrite=options.overwrite,
         skip_existing=options.skip_existing,

@@ -74,6 +74,8 @@ class Report:
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """A song is separated."""
+        for note in outcome.notes:
+            self._warn(note)
         if outcome.silent:
             self._warn(f"{job.song.path} is silent, and so are its stems")
         if outcome.clipped_samples:
@@ -93,6 +95,7 @@ class Report:
             real_time_factor=round(outcome.real_time_factor, 5),
             clipped_samples=outcome.clipped_samples,
             gain=outcome.gain,
+            notes=list(outcome.notes),
         )
         if not self._quiet and not self._as_json:
             for path in job.outputs:

@@ -37,6 +37,7 @@ class Outcome:
         peak: the highest sample of the stems, 1 for full scale.
         gain: that all stems were multiplied with.
         silent: whether the song was.
+        notes: what is to be said of how the song was read.
     """
 
     duration_seconds: float = 0.0
@@ -45,6 +46,7 @@ class Outcome:
     peak: float = 0.0
     gain: float = 1.0
     silent: bool = True
+    notes: Sequence[str] = ()
 
     @property
     def real_time_factor(self) -> float:
@@ -97,12 +99,12 @@ def separate_job(
     n_expected = _expected_samples(job.info, output)
     outcome = Outcome()
     with ExitStack() as stack:
-        decoder = stack.enter_context(audio.open_audio(job.song.path))
+        decoder = stack.enter_context(audio.open_audio(job.song.path, output.stream))
         if decoder.info != job.info:
             raise AudioError(f"{job.song.path} is another file than a moment ago: run the command again")
         paths = list(job.stems.values())
         parts = stack.enter_context(replacing(job.outputs, output.overwrite))
-        form = rate, channels, job.subtype, output.format, n_expected
+        form = rate, channels, job.subtype, output.format, n_expected, decoder.tags
         writers = [
             stack.enter_context(audio.Writer(path, part, *form)) for path, part in zip(paths, parts, strict=False)
         ]
@@ -121,6 +123,7 @@ def separate_job(
                 outcome.clipped_samples += sum(write(outcome.gain * block) for block in spool.read(channels))
         for part in parts[len(paths) :]:
             _draw(separator, job, output, outcome.duration_seconds, part)
+        outcome.notes = decoder.notes
     outcome.work_seconds = time.perf_counter() - began
     return outcome
 
@@ -186,7 +189,7 @@ def _draw(separator: Separator, job: Job, output: Output, duration_seconds: floa
     from hourglass_sep.figures import picture
 
     start = output.start_seconds + max(duration_seconds - _PICTURE_SECONDS, 0) / 2
-    with audio.open_audio(job.song.path) as decoder:
+    with audio.open_audio(job.song.path, output.stream) as decoder:
         length = min(duration_seconds, _PICTURE_SECONDS)
         waveform = torch.cat(list(decoder.blocks(start, length)), -1)
     figure = picture(separator, waveform, decoder.info.sample_rate_hz, start_seconds=start)

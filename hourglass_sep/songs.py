@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Formatter
 
 from hourglass_sep import audio
-from hourglass_sep.checks import check_choice
+from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import CLIP_MODES, FILENAME, OTHER_METHODS, OUT, SOURCES
 from hourglass_sep.errors import AudioError, SettingError, UserError
 
@@ -36,6 +36,7 @@ class Output:
             stems of a song down by one gain, ``clamp`` cuts them off.
         start_seconds: where in the song to begin.
         duration_seconds: how much of it to separate.
+        stream: which of several audio streams, from 1; the default one if None.
         picture: draw one, too.
         overwrite: replace files.
         skip_existing: leave out files that are there, and songs all of whose files are.
@@ -51,6 +52,7 @@ class Output:
     clip_mode: str = "none"
     start_seconds: float = 0.0
     duration_seconds: float | None = None
+    stream: int | None = None
     picture: bool = False
     overwrite: bool = False
     skip_existing: bool = False
@@ -69,6 +71,8 @@ class Output:
             raise SettingError(f"--start {self.start_seconds:g} is not allowed: give seconds from 0 on")
         if self.duration_seconds is not None and not 0 < self.duration_seconds < float("inf"):
             raise SettingError(f"--duration {self.duration_seconds:g} is not allowed: give seconds above 0")
+        if self.stream is not None:
+            check_whole("--stream", self.stream)
         try:
             fields = {name for _, name, _, _ in Formatter().parse(self.filename) if name is not None}
             wrong = fields - set(_FIELDS)
@@ -226,7 +230,7 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
         if job.error is not None:
             continue
         try:
-            job.info = audio.info(song.path)
+            job.info = audio.info(song.path, output.stream)
         except AudioError as error:
             job.error = str(error)
             continue

@@ -210,7 +210,7 @@ def _describe(stream: Any, channels: int) -> str:
     names = {key.lower(): text for key, text in stream.metadata.items()}
     language = names.get("language", "")
     parts = [names.get("title", ""), "" if language == "und" else language, stream.codec_context.name]
-    return ", ".join([*filter(None, parts), f"{channels} channels"])
+    return ", ".join([*filter(None, parts), f"{channels} channel(s)"])
 
 
 def _answer(request: dict[str, Any], reader: Reader | None) -> tuple[dict[str, Any], bytes, Reader | None]:
