@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from hourglass_sep.waveform import Stems, alike, checked, checked_rate
 from hourglass_sep.windows import Windows
 
 SEGMENT_SECONDS = 45.0
+_CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
+"""Of a segment, all channels counted: memory grows with them, so that segments of more than eight are shorter."""
 """Longer songs are separated in segments of about this length, whether they are in memory or not."""
 
 
@@ -205,7 +209,12 @@ class Separator(nn.Module):
                 sources = self._separate_segment(batched, rate, first_frame, ticker)  # (B, S, C, n)
             return sources.movedim(1, 0).reshape(-1, *segment.shape)
 
-        for mixture, sources in process_in_segments(process, alike(blocks), self._layout(rate)):
+        waveforms = alike(blocks)
+        first = next(waveforms, torch.zeros(0))
+        layout = self._layout(rate, math.prod(first.shape[:-1]))
+        waveforms = chain([first], waveforms)
+        del first
+        for mixture, sources in process_in_segments(process, waveforms, layout):
             ticker.add(mixture.shape[-1] / rate)
             yield mixture, sources
             del mixture, sources  # or they would be kept while the next segment is worked on
@@ -225,9 +234,9 @@ class Separator(nn.Module):
         parts = [sources for _, sources in self.pairs([waveform], sample_rate_hz)]
         return torch.cat(parts, -1).movedim(0, 1)
 
-    def _layout(self, sample_rate_hz: int) -> Layout:
+    def _layout(self, sample_rate_hz: int, channels: int) -> Layout:
         rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
-        segment_frames = round(self.segment_seconds * rate / hop_length)
+        segment_frames = round(min(self.segment_seconds, _CHANNEL_SECONDS / max(channels, 1)) * rate / hop_length)
         return self.windows.layout(Fraction(hop_length * sample_rate_hz, rate), segment_frames)
 
     def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:

@@ -9,6 +9,7 @@ import random
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,3 +242,25 @@ def test_windows_tell_how_far_it_is() -> None:
     fractions: list[float] = []
     Windows(20, 2).masks(network, torch.rand(1, 1, 512, 100), 2, fractions.append)
     assert fractions == pytest.approx([2 / 7, 4 / 7, 6 / 7, 1.0])
+
+
+def test_segments_of_many_channels_are_shorter_and_cannot_be_found_either(
+    tiny_separator: Separator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = 0.1 * torch.randn(12, 8000 * 20, generator=torch.Generator().manual_seed(0))
+    lengths: list[int] = []
+    separate_segment = tiny_separator._separate_segment
+
+    def measured(segment: torch.Tensor, *more: Any) -> torch.Tensor:
+        lengths.append(segment.shape[-1])
+        return separate_segment(segment, *more)
+
+    monkeypatch.setattr(tiny_separator, "_separate_segment", measured)
+    whole = tiny_separator.separate(song, 8000)
+    assert max(lengths) == song.shape[-1]
+    lengths.clear()
+    monkeypatch.setattr("hourglass_sep.separator._CHANNEL_SECONDS", 12 * 4)
+    cut = tiny_separator.separate(song, 8000)
+    assert max(lengths) < 10 * 8000
+    for name, stem in whole.items():
+        torch.testing.assert_close(cut[name], stem, atol=1e-5, rtol=0)

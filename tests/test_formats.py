@@ -1,0 +1,289 @@
+"""Kinds of files that users have and that decoders take otherwise: a line each, as ffmpeg decodes them, or refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ffmpeg_files import (
+    MP3,
+    PICTURE,
+    ape,
+    around,
+    cut,
+    decode,
+    ffmpeg,
+    flac_says,
+    id3v1,
+    id3v2,
+    joined,
+    make,
+    needs_ffmpeg,
+    song,
+    vbri,
+    xing,
+)
+
+from hourglass_sep import audio
+from hourglass_sep.errors import AudioError
+
+pytestmark = needs_ffmpeg
+
+NOISE = random.Random(0).randbytes(3000)
+CBR = (*MP3, "-b:a", "128k", "-write_xing", "0")
+VBR = (*MP3, "-q:a", "2", "-write_xing", "0")
+
+
+def late(folder: Path, name: str, codec: str, seconds: float) -> Path:
+    """A video whose sound begins after the picture."""
+    plain = make(folder / "plain.wav")
+    picture = ("-c:v", "libvpx") if name.endswith("webm") else ("-c:v", "mpeg4")
+    ffmpeg("-itsoffset", str(seconds), "-i", plain, *PICTURE, *picture, "-c:a", codec, "-ar", "48000", folder / name)
+    return folder / name
+
+
+def copied(folder: Path, source: Path, name: str) -> Path:
+    """What downloaders do: another container around the same packets."""
+    ffmpeg("-i", source, "-vn", "-c:a", "copy", folder / name)
+    return folder / name
+
+
+def changing(folder: Path, name: str, first: tuple[str, ...], second: tuple[str, ...]) -> Path:
+    """A recorded stream whose rate or channels change."""
+    suffix = Path(name).suffix
+    return joined(folder / name, make(folder / f"a{suffix}", *first), make(folder / f"b{suffix}", *second))
+
+
+AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
+    # mp3 without a length of its own
+    "mp3 cbr": lambda f: make(f / "a.mp3", *CBR),
+    "mp3 cbr, 60 s": lambda f: make(f / "a.mp3", *CBR, seconds=60, channels=1),
+    "mp3 cbr, tag in front": lambda f: around(make(f / "a.mp3", *CBR), id3v2(60_000)),
+    "mp3 cbr, two tags in front": lambda f: around(make(f / "a.mp3", *CBR), id3v2(500) + id3v2(700)),
+    "mp3 cbr, tags behind": lambda f: around(make(f / "a.mp3", *CBR), behind=ape(5000) + id3v1()),
+    "mp3 vbr": lambda f: make(f / "a.mp3", *VBR, seconds=4),
+    "mp3 abr": lambda f: make(f / "a.mp3", *MP3, "-abr", "1", "-b:a", "160k", "-write_xing", "0", seconds=4),
+    "mp3 vbr, 22.05 kHz mono": lambda f: make(f / "a.mp3", *VBR, rate=22050, channels=1),
+    "mp3 cut, cbr": lambda f: cut(make(f / "a.mp3", *CBR)),
+    # mp3 with a wrong one
+    "mp3, no frames counted": lambda f: xing(make(f / "a.mp3", *MP3, "-q:a", "2"), 0),
+    "mp3, half the frames counted": lambda f: xing(make(f / "a.mp3", *MP3, "-q:a", "2"), 0.5),
+    "mp3, too many frames counted": lambda f: xing(make(f / "a.mp3", *MP3, "-q:a", "2"), 1.5),
+    "mp3, VBRI header": lambda f: vbri(make(f / "a.mp3", *MP3, "-b:a", "128k")),
+    "mp3, gapless": lambda f: make(f / "a.mp3", *MP3, "-q:a", "4"),
+    # junk
+    "mp3, junk inside": lambda f: around(make(f / "a.mp3", *MP3), inside=NOISE),
+    "mp3, zeros behind": lambda f: around(make(f / "a.mp3", *MP3), behind=bytes(9000)),
+    "mp3, junk in front": lambda f: around(make(f / "a.mp3", *CBR), before=bytes(700)),
+    "mp3 joined": lambda f: joined(f / "a.mp3", make(f / "b.mp3", *MP3), make(f / "c.mp3", *MP3)),
+    "aac, tag behind": lambda f: around(make(f / "a.aac"), behind=id3v1()),
+    "ac3, tag behind": lambda f: around(make(f / "a.ac3"), behind=id3v1()),
+    "wavpack, tag behind": lambda f: around(make(f / "a.wv"), behind=ape(500)),
+    "flac, tag behind": lambda f: around(make(f / "a.flac"), behind=id3v1()),
+    # opus and vorbis
+    "opus copied from webm": lambda f: copied(f, make(f / "a.webm", "-c:a", "libopus", rate=48000), "b.opus"),
+    "opus copied from a late webm": lambda f: copied(f, late(f, "a.webm", "libopus", 0.6), "b.opus"),
+    "opus made from a late mkv": lambda f: make_from(late(f, "a.mkv", "aac", 1.5), f / "b.opus"),
+    "oga made from a late mkv": lambda f: make_from(late(f, "a.mkv", "aac", 1.5), f / "b.oga"),
+    "vorbis 5.1": lambda f: make(f / "a.ogg", channels=6),
+    "vorbis 3.0": lambda f: make(f / "a.ogg", "-af", "aformat=channel_layouts=3.0", channels=3),
+    "opus 5.1": lambda f: make(f / "a.opus", "-c:a", "libopus", channels=6),
+    "opus 7.1": lambda f: make(f / "a.opus", "-c:a", "libopus", "-af", "aformat=channel_layouts=7.1", channels=8),
+    # sound that is not as long as the picture
+    "mkv, sound late": lambda f: late(f, "a.mkv", "aac", 2.5),
+    "webm, sound late": lambda f: late(f, "a.webm", "libopus", 2.5),
+    "mp4, sound late": lambda f: late(f, "a.mp4", "aac", 2.5),
+    "wmv, sound short": lambda f: late(f, "a.wmv", "wmav2", 0),
+    "avi, sound short": lambda f: late(f, "a.avi", "libmp3lame", 0),
+    "avi, sound only": lambda f: make(f / "a.avi", "-c:a", "libmp3lame", "-q:a", "2"),
+    "avi, pcm only": lambda f: make(f / "a.avi", "-c:a", "pcm_s16le"),
+    # formats that change
+    "aac, rate changes": lambda f: changing(f, "c.aac", ("-ar", "22050"), ()),
+    "aac, channels change": lambda f: changing(f, "c.aac", ("-ac", "1"), ()),
+    "ac3, channels change": lambda f: changing(f, "c.ac3", (), ("-ac", "6")),
+    "mp3, rate and channels change": lambda f: changing(f, "c.mp3", CBR, (*CBR, "-ar", "32000", "-ac", "1")),
+    # many channels
+    **{
+        f"{codec} in {suffix}, {n} channels": lambda f, codec=codec, suffix=suffix, n=n: make(  # type: ignore[misc]
+            f / f"a.{suffix}", "-c:a", codec, channels=n, seconds=0.5
+        )
+        for codec, suffix, n in (
+            ("flac", "mkv", 8), ("pcm_s16le", "mov", 8), ("pcm_s24le", "mov", 7), ("aac", "m4a", 8),
+            ("wavpack", "wv", 8), ("pcm_s16le", "mkv", 16), ("pcm_f32le", "mov", 24), ("pcm_f32le", "w64", 8),
+            ("pcm_s24le", "wav", 12), ("alac", "m4a", 8), ("tta", "tta", 8),
+        )
+    },
+    # wrong totals
+    "flac of no stated length": lambda f: flac_says(make(f / "a.flac"), 0),
+    "flac that says 5 samples": lambda f: flac_says(make(f / "a.flac"), 5),
+    "flac that says too much": lambda f: flac_says(make(f / "a.flac"), 200_000),
+}  # fmt: skip
+
+
+def make_from(source: Path, path: Path) -> Path:
+    ffmpeg("-i", source, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", AS_FFMPEG)
+def test_it_is_read_sample_for_sample_as_by_ffmpeg(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = AS_FFMPEG[kind](tmp_path)
+    waveform, _ = audio.read(path)
+    expected = decode(path)
+    assert waveform.shape == expected.shape
+    np.testing.assert_allclose(waveform.numpy(), expected, atol=1e-4)
+    assert capfd.readouterr() == ("", "")  # no library has a word to say
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "mp3 cut": (lambda f: cut(make(f / "a.mp3", *MP3)), r"truncated or damaged \(.* its header says 2\.0"),
+    "mp3 with a tag, cut": (lambda f: cut(around(make(f / "a.mp3", *MP3), id3v2(900)), 0.7), "truncated"),
+    "flac cut": (lambda f: cut(make(f / "a.flac")), "truncated"),
+    "ogg cut": (lambda f: cut(make(f / "a.ogg")), "truncated"),
+    "aac cut": (lambda f: cut(make(f / "a.aac")), "truncated"),
+    "mkv cut": (lambda f: cut(make(f / "a.mkv", "-c:a", "aac")), "truncated"),
+    "mkv, sound late, cut": (lambda f: cut(late(f, "a.mkv", "aac", 1.0), 0.6), "truncated"),
+    "wv cut": (lambda f: cut(make(f / "a.wv")), "truncated"),
+    "tta cut": (lambda f: cut(make(f / "a.tta", seconds=4)), "truncated"),
+    "w64 cut": (lambda f: cut(make(f / "a.w64")), "truncated"),
+    "no sound": (lambda f: video_only(f / "a.mp4"), "has no sound in it"),
+    "text": (lambda f: text(f / "a.mp3"), "cannot be read as audio"),
+    "text as ogg": (lambda f: text(f / "a.ogg"), "cannot be read as audio"),
+}
+
+
+def video_only(path: Path) -> Path:
+    ffmpeg("-f", "lavfi", "-i", "color=s=64x64:d=1:r=5", "-c:v", "mpeg4", path)
+    return path
+
+
+def text(path: Path) -> Path:
+    path.write_text("not a song at all, only words about one\n" * 200)
+    return path
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_it_is_refused_in_one_line(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    build, words = REFUSED[kind]
+    with pytest.raises(AudioError, match=words) as caught:
+        audio.read(build(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+NOTED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "two streams": (
+        lambda f: two_streams(f / "a.mkv"),
+        r"2 audio streams \(1: eng, .*; 2: deu, .*\): took 2, --stream",
+    ),
+    "a change of rate": (AS_FFMPEG["aac, rate changes"], r"goes on at .* with 44100 Hz .*: converted to 22050 Hz"),
+    "junk inside": (AS_FFMPEG["mp3, junk inside"], r"[12] damaged packet\(s\) left out"),
+    "a wrong length": (AS_FFMPEG["flac that says too much"], r"2\.00 s of sound, its header says 4\.54"),
+}
+
+
+def two_streams(path: Path) -> Path:
+    source = make(path.with_name("b.wav"))
+    languages = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu")
+    ffmpeg("-i", source, "-map", "0", "-map", "0", *languages, "-filter:a:1", "volume=0.5", "-disposition:a:0", "0",
+           "-disposition:a:1", "default", "-c:a", "pcm_s16le", path)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("kind", NOTED)
+def test_what_the_user_should_know_is_noted(kind: str, tmp_path: Path) -> None:
+    build, words = NOTED[kind]
+    with audio.open_audio(build(tmp_path)) as decoder:
+        torch.cat(list(decoder.blocks()), -1)
+    (note,) = decoder.notes
+    assert re.search(words, note)
+
+
+def test_ogg_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path) -> None:
+    parts = [make(tmp_path / "b.ogg"), make(tmp_path / "c.ogg", seconds=1)]
+    whole = audio.read(joined(tmp_path / "a.ogg", *parts))[0]
+    expected = np.concatenate([decode(part) for part in parts], 1)
+    assert abs(whole.shape[1] - expected.shape[1]) <= 1024  # what the second encoder delays
+    np.testing.assert_allclose(whole[:, :88000], expected[:, :88000], atol=1e-4)
+    np.testing.assert_allclose(whole[:, -40000:], expected[:, -40000:], atol=1e-4)
+
+
+def test_the_stream_that_is_asked_for_is_read(tmp_path: Path) -> None:
+    path = two_streams(tmp_path / "a.mkv")
+    loud, quiet = (torch.cat(list(audio.open_audio(path, stream).blocks()), -1) for stream in (1, 2))
+    torch.testing.assert_close(quiet, loud / 2, atol=1e-4, rtol=0)
+    with pytest.raises(AudioError, match="no audio stream 3: --stream can be 1 to 2"):
+        audio.open_audio(path, 3)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.flac", "a.mp3", "a.m4a"])
+@pytest.mark.parametrize("start", [0.3, 1.99])
+def test_a_part_begins_at_its_sample_even_in_the_last_page(name: str, start: float, tmp_path: Path) -> None:
+    path = make(tmp_path / name)
+    whole = decode(path)[:, round(44100 * start) :]
+    with audio.open_audio(path) as decoder:
+        np.testing.assert_allclose(torch.cat(list(decoder.blocks(start)), -1), whole, atol=1e-4)
+
+
+def test_a_file_that_crashes_the_decoder_takes_nothing_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = make(tmp_path / "good.ogg")
+    script = tmp_path / "process.py"
+    script.write_text(
+        "import os, sys\nfor line in sys.stdin:\n    os.abort() if 'bad' in line else "
+        'print(\'{"error": "no", "bytes": 0}\', flush=True)\n'
+    )
+    monkeypatch.setattr("hourglass_sep.audio.ffmpeg._idle", [])
+    monkeypatch.setattr("hourglass_sep.audio.ffmpeg._SCRIPT", script)
+    (tmp_path / "bad.ogg").write_bytes(good.read_bytes())
+    with pytest.raises(AudioError, match=r"bad\.ogg cannot be read as audio \(FFmpeg crashed: SIGABRT\)"):
+        audio.read(tmp_path / "bad.ogg")
+    monkeypatch.undo()
+    assert audio.read(good)[0].shape == (2, 88200)
+
+
+@pytest.mark.parametrize("name", audio.FORMATS)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_channels_come_back_in_the_order_in_which_they_were_written(name: str, channels: int, tmp_path: Path) -> None:
+    form = audio.FORMATS[name]
+    if channels > form.max_channels:
+        pytest.skip(f"{name} has no {channels} channels")
+    path, waveform = tmp_path / f"a.{name}", torch.from_numpy(song(channels=channels).T)
+    subtype = next(iter(form.subtypes.values()))
+    with audio.opened([path], 44100, channels, subtype, name) as (append,):
+        append(waveform)
+    for found in (audio.read(path)[0], torch.from_numpy(decode(path).copy())):
+        size = min(found.shape[1], waveform.shape[1])
+        likeness = (found[:, None, :size] * waveform[None, :, :size]).sum(-1)
+        assert likeness.argmax(1).tolist() == list(range(channels))
+
+
+def test_tags_are_read_and_written_in_every_format(tmp_path: Path) -> None:
+    tags = {"title": "Lied ü 歌", "artist": "somebody", "album": "one", "tracknumber": "3", "date": "2020"}
+    for name, form in audio.FORMATS.items():
+        path = tmp_path / f"a.{name}"
+        subtype = next(iter(form.subtypes.values()))
+        with audio.Writer(path, path, 44100, 1, subtype, name, 44100, tags) as append:
+            append(torch.from_numpy(song(channels=1).T))
+        with audio.open_audio(path) as decoder:
+            assert tags.items() <= decoder.tags.items(), name
+
+
+def test_ctrl_c_while_waiting_for_samples_spoils_no_later_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "a.ogg")
+    decoder = audio.open_audio(path)
+    process = decoder._process  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr("hourglass_sep.audio.ffmpeg.json.loads", lambda _: os.kill(os.getpid(), 2))
+        with pytest.raises(KeyboardInterrupt):
+            list(decoder.blocks())
+    decoder.close()
+    assert process._process.poll() is not None  # it has an answer that nobody took
+    assert audio.read(path)[0].shape == (2, 88200)
