@@ -249,12 +249,12 @@ def test_a_file_that_crashes_the_decoder_takes_nothing_along(tmp_path: Path, mon
     assert audio.read(good)[0].shape == (2, 88200)
 
 
-@pytest.mark.parametrize("name", audio.FORMATS)
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [(name, n) for name, form in audio.FORMATS.items() for n in range(1, min(form.max_channels, 8) + 1)],
+)
 def test_channels_come_back_in_the_order_in_which_they_were_written(name: str, channels: int, tmp_path: Path) -> None:
     form = audio.FORMATS[name]
-    if channels > form.max_channels:
-        pytest.skip(f"{name} has no {channels} channels")
     path, waveform = tmp_path / f"a.{name}", torch.from_numpy(song(channels=channels).T)
     subtype = next(iter(form.subtypes.values()))
     with audio.opened([path], 44100, channels, subtype, name) as (append,):

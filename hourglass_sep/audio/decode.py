@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -256,8 +257,10 @@ def _by_libsndfile(path: Path, stream: int | None) -> Decoder | None:
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
         return None
     if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
-        decoder.close()
-        return None
+        with suppress(AudioError):
+            other = _by_ffmpeg(path, stream)
+            decoder.close()
+            return other
     if stream not in (None, 1):
         decoder.close()
         raise AudioError(f"{path} has no audio stream {stream}: --stream can be 1 to 1")

@@ -176,7 +176,7 @@ class Ffmpeg(Decoder):
         if text == "no sound in it":
             return AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
         if text == "no sound that can be decoded":
-            return AudioError(f"{path} holds no samples that can be decoded: fetch or export it again")
+            return AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
         if text.startswith("no stream"):
             number, _, count = text.removeprefix("no stream ").partition(": ")
             return AudioError(f"{path} has no audio stream {number}: --stream can be 1 to {count}")
