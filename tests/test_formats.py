@@ -81,6 +81,7 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     "mp3, junk inside": lambda f: around(make(f / "a.mp3", *MP3), inside=NOISE),
     "mp3, zeros behind": lambda f: around(make(f / "a.mp3", *MP3), behind=bytes(9000)),
     "mp3, junk in front": lambda f: around(make(f / "a.mp3", *CBR), before=bytes(700)),
+    "mp3 in wav": lambda f: around(make(f / "a.wav", *MP3), inside=NOISE),
     "mp3 joined": lambda f: joined(f / "a.mp3", make(f / "b.mp3", *MP3), make(f / "c.mp3", *MP3)),
     "aac, tag behind": lambda f: around(make(f / "a.aac"), behind=id3v1()),
     "ac3, tag behind": lambda f: around(make(f / "a.ac3"), behind=id3v1()),

@@ -53,6 +53,7 @@ _LINEAR = (
 """Beginnings of libsndfile's subtypes whose length and order of channels it knows as well as FFmpeg."""
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
+_HEAD_BYTES = 256
 _UNRECOGNISED = 1  # libsndfile's error number
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"dns.", b"caff")
 
@@ -237,14 +238,16 @@ def as_name(path: Path) -> str | bytes:
 
 def _first_that_can(path: Path, stream: int | None) -> Decoder:
     with path.open("rb") as file:
-        magic = file.read(4)
-    if magic in _SNDFILE_MAGIC:
+        head = file.read(_HEAD_BYTES)
+    form = head.find(b"fmt ")
+    in_wav = form > 0 and head[form + 8 : form + 10] in (b"P\0", b"U\0")  # MPEG
+    is_mpeg = in_wav or head[:3] == b"ID3" or head[:1] == b"\xff" or path.suffix.lower() == ".mp3"
+    if head[:4] in _SNDFILE_MAGIC and not is_mpeg:
         return _by_libsndfile(path, stream) or _by_ffmpeg(path, stream)
     try:
         return _by_ffmpeg(path, stream)
     except AudioError:
-        is_mp3 = magic[:3] == b"ID3" or magic[:1] == b"\xff" or path.suffix.lower() == ".mp3"
-        other = None if is_mp3 else _by_libsndfile(path, stream)  # libmpg123 writes to standard error
+        other = None if is_mpeg else _by_libsndfile(path, stream)  # libmpg123 writes to standard error
         if other is None:
             raise
         return other
