@@ -45,3 +45,17 @@ def _encode_sound(file: Any, stream: Any, samples: np.ndarray, rate: int) -> Non
     for part in [*convert.resample(frame), *convert.resample(None)]:
         file.mux(stream.encode(part))
     file.mux(stream.encode(None))
+
+
+def with_two_streams(source: Path, path: Path) -> Path:
+    """Write the sound of a file twice, as a video with two languages has it."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as file:
+        sound = whole.streams.audio[0]
+        streams = [file.add_stream_from_template(sound) for _ in range(2)]
+        for packet in list(whole.demux(sound)):
+            if packet.dts is None:
+                continue
+            for stream in streams:
+                packet.stream = stream
+                file.mux(packet)
+    return path

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from av_files import encode
+from av_files import encode, with_two_streams
 
 from hourglass_sep import Separator
 
@@ -75,7 +75,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Pat
     for name in ("song.mp3", "music/one.ogg", "music/live/two.flac"):
         soundfile.write(folder / name, noise, 44100)
     soundfile.write(folder / "song.mp3", np.tile(noise, (150, 1)), 44100)
-    encode(folder / "film.mp4", noise.T, 44100, "aac", video=True)
+    with_two_streams(encode(folder / "film.mp4", noise.T, 44100, "aac", video=True), folder / "film.mkv")
     encode(folder / "live" / "three.m4a", noise.T, 44100, "aac")
     first = [sys.executable, "-m", "hourglass_sep.train", *TINY_RUN]
     run([*first, "hydra.run.dir=outputs/train/RUN", f"data.root={tiny_mir1k}"], folder)
