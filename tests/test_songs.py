@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from hourglass_sep.errors import SettingError, UserError
-from hourglass_sep.songs import Output, Song, find_songs, plan
+from hourglass_sep.song_search import Song, find_songs
+from hourglass_sep.songs import Output, plan
 
 
 def make(path: Path, channels: int = 1, rate: int = 8000, subtype: str | None = None) -> Path:
@@ -19,57 +20,10 @@ def make(path: Path, channels: int = 1, rate: int = 8000, subtype: str | None = 
     return path
 
 
-def find(*arguments: str | Path, recursive: bool = False, lines: tuple[str, ...] = (), out: str = "out") -> list[str]:
-    return [str(song.path) for song in find_songs(map(str, arguments), recursive, lines, Path(out))]
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_folders_are_searched_for_sound_but_hidden_files_and_stems_are_not() -> None:
-    for name in ("album/b.wav", "album/deep/a.flac", "album/._b.wav", "album/.cache/c.wav", "album/out/b/vocals.wav"):
-        make(Path(name))
-    (Path("album") / "cover.jpg").touch()
-    songs = find_songs(["album"], True, (), Path("album/out"))
-    assert [(str(song.path), song.track) for song in songs] == [
-        ("album/b.wav", "b"),
-        ("album/deep/a.flac", "deep/a"),
-    ]
-
-
-def test_a_folder_wants_r_and_songs_in_it() -> None:
-    Path("empty").mkdir()
-    for recursive, words in ((False, "empty is a folder: add -r"), (True, "no sound files in empty")):
-        (song, other) = find_songs(["empty", str(make(Path("a.wav")))], recursive, (), Path("out"))
-        assert words in str(song.error)
-        assert other.error is None
-        assert [job.error for job in plan([song, other], Output())] == [song.error, None]
-    with pytest.raises(UserError, match="would find its own stems"):
-        find(".", recursive=True, out=".")
-
-
-def test_patterns_are_expanded_where_the_shell_did_not() -> None:
-    for name in ("a1.wav", "a2.wav", "b.wav", "odd[1].wav", "deep/a3.wav"):
-        make(Path(name))
-    assert find("a*.wav") == ["a1.wav", "a2.wav"]
-    assert find("odd[1].wav") == ["odd[1].wav"]
-    assert find("**/a3.wav") == ["deep/a3.wav"]
-    assert "nothing matches c*.wav" in str(find_songs(["c*.wav"], False, (), Path("out"))[0].error)
-
-
-def test_a_list_comes_on_standard_input_and_no_song_comes_twice() -> None:
-    for name in ("a.wav", "with space.wav", "-dash.wav"):
-        make(Path(name))
-    assert find("a.wav", "-", lines=("with space.wav\n", "\n", "-dash.wav\r\n", "./a.wav\n")) == [
-        "a.wav",
-        "with space.wav",
-        "-dash.wav",
-    ]
-    with pytest.raises(UserError, match="no songs given"):
-        find("-", lines=("\n",))
 
 
 def test_files_are_named_by_the_pattern() -> None:
