@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from hourglass_sep.errors import SettingError, UserError
-from hourglass_sep.song_search import Song, find_songs
+from hourglass_sep.song_search import Song
 from hourglass_sep.songs import Output, plan
 
 
