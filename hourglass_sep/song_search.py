@@ -256,4 +256,4 @@ class _Tree:
             for number, what, names in kinds
             if number
         ]
-        return f"left out in {self.folder}: {', '.join(parts)}" if parts else ""
+        return f"left out of {self.folder}: {', '.join(parts)}" if parts else ""

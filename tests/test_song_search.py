@@ -59,7 +59,7 @@ def test_what_is_left_out_of_a_folder_is_said_in_one_line() -> None:
     notes: list[str] = []
     find_songs(["album"], True, (), Path("out"), notes.append)
     assert notes == [
-        "left out in album: 4 no sound by name (.jpg, no suffix, .xyz), 2 hidden (._b.wav, .cache), "
+        "left out of album: 4 no sound by name (.jpg, no suffix, .xyz), 2 hidden (._b.wav, .cache), "
         "1 linked to nothing (gone), 1 linked to a folder around it (up)"
     ]
     notes.clear()
