@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import glob
 import os
 import re
@@ -164,6 +165,13 @@ def _matches(pattern: str, out: Path) -> list[str]:
     return sorted({match for folder in folders for match in glob.glob(str(Path(glob.escape(str(folder)), *rest)))})
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a loop, or through a folder that is locked
+        return False
+
+
 @dataclass
 class _Tree:
     """What lies below a folder, through links, too: each real folder once, under its own name if it is below.
@@ -209,17 +217,19 @@ class _Tree:
     def _search(self, place: Path) -> tuple[list[Path], list[Path]]:
         """Look at one folder; return the folders in it and the links to folders."""
         try:
-            with os.scandir(place) as entries:
-                names = sorted(entry.name for entry in entries)
+            with os.scandir(place) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            self._fail(place, f"{place} cannot be searched ({error.strerror}): check its permissions")
+            remedy = "shorten its path" if error.errno == errno.ENAMETOOLONG else "check its permissions"
+            self._fail(place, f"{place} cannot be searched ({error.strerror}): {remedy}")
             return [], []
         self.folders.append(place)
         folders: list[Path] = []
         links: list[Path] = []
-        for path in (place / name for name in names):
+        for entry in entries:
+            path = place / entry.name
             suffix = path.suffix.lower()
-            is_folder, is_link = os.path.isdir(path), path.is_symlink()
+            is_folder, is_link = _is_folder(entry), entry.is_symlink()
             if path.name.startswith("."):
                 self._hidden += [self._name(path)] * (is_folder or suffix in audio.SUFFIXES)
             elif is_folder:
@@ -229,6 +239,8 @@ class _Tree:
                     self._fail(path, f"{path} is a link that leads nowhere: mend or remove it")
                 else:
                     self._broken.append(self._name(path))
+            elif is_link and self._is_of_stems(identity(path)):
+                continue
             elif suffix in audio.SUFFIXES:
                 self.songs.append(Song(path, path.relative_to(self.folder).with_suffix("").as_posix()))
             else:

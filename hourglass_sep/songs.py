@@ -71,6 +71,8 @@ class Output:
             raise SettingError(f"--start {self.start_seconds:g} is not allowed: give seconds from 0 on")
         if self.duration_seconds is not None and not 0 < self.duration_seconds < float("inf"):
             raise SettingError(f"--duration {self.duration_seconds:g} is not allowed: give seconds above 0")
+        if "\0" in str(self.folder):
+            raise SettingError(f"-o {str(self.folder)!r} holds a NUL, which no folder's name does: choose another")
         _check_filename(self.filename)
 
     @property

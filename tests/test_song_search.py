@@ -125,6 +125,25 @@ def test_stems_lie_around_what_is_searched_or_below_and_are_not_found() -> None:
     assert find("here", recursive=True, out="here/music/out") == ["here/music/a.wav"]
 
 
+def test_a_link_to_a_stem_is_no_song() -> None:
+    for name in ("music/a.wav", "out/x/vocals.wav"):
+        make(name)
+    link("music/best.wav", "../out/x/vocals.wav")
+    assert find("music", recursive=True) == ["music/a.wav"]
+
+
+def test_a_folder_that_is_too_deep_is_named_and_not_lost(here: Path) -> None:
+    make("music/a.wav")
+    os.chdir("music")
+    for _ in range(22):  # 4400 bytes and more
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    os.chdir(here)
+    song, deep = find_songs([str(here / "music")], True, (), Path("out"))
+    assert song.error is None
+    assert "cannot be searched (File name too long): shorten its path" in str(deep.error)
+
+
 def test_what_cannot_be_searched_is_named_and_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("music/a.wav", "music/locked/b.wav"):
         make(name)
