@@ -254,7 +254,7 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
 def _way_out(jobs: Sequence[Job], output: Output) -> str:
     """How all songs could get different names."""
     inputs = {identity(job.song.path) for job in jobs}
-    for names in ("{track}.{trackext}", "{folder}/{track}", "{folder}/{track}.{trackext}"):
+    for names in ("{track}", "{track}.{trackext}", "{folder}/{track}", "{folder}/{track}.{trackext}"):
         other = replace(output, filename=names + "/{stem}.{ext}")
         paths: list[Path] = []
         with suppress(UserError):

@@ -67,12 +67,13 @@ def test_two_runs_do_not_write_one_file_and_what_a_killed_one_left_is_removed(na
     assert os.listdir() == [name]
 
 
-def test_a_path_as_long_as_the_system_takes_is_written(here: Path) -> None:
-    folder, length = here, 4095 - len(os.fsencode(here))
-    while length > 210:
-        step = min(200, length - 11)
-        folder, length = folder / ("d" * (step - 1)), length - step
-    path = folder / ("n" * (length - 1))
+@pytest.mark.parametrize("name", ["short.wav", "n" * 17, "n" * 140, "n" * 255])
+def test_a_path_as_long_as_the_system_takes_is_written(name: str, here: Path) -> None:
+    folder, left = here, 4095 - len(os.fsencode(here)) - 1 - len(name)
+    while left:
+        step = min(left, 200 if left > 400 else left if left <= 200 else 150)
+        folder, left = folder / ("d" * (step - 1)), left - step
+    path = folder / name
     assert len(os.fsencode(path)) == 4095
     with replacing([path]) as (part,):
         part.write_text("content")

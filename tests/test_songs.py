@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hourglass_sep.constants import FILENAME
 from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.files import part_of
 from hourglass_sep.song_search import Song
@@ -100,6 +101,7 @@ def test_songs_whose_stems_would_have_one_name_are_refused() -> None:
 
 
 TWINS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "nothing but the stem in common": (("a.wav", "b.wav"), "{track}/{stem}.{ext}"),
     "two types": (("a.wav", "a.flac"), "{track}.{trackext}/{stem}.{ext}"),
     "two folders": (("one/a.wav", "two/a.wav"), "{folder}/{track}/{stem}.{ext}"),
     "the current folder and one below": (("a.wav", "below/a.wav"), "{folder}/{track}/{stem}.{ext}"),
@@ -121,7 +123,7 @@ def test_the_names_that_a_collision_suggests_are_free_and_in_the_folder(kind: st
     os.chdir(place)
     songs = [Song(make(Path(name)), Path(name).stem) for name in names]
     with pytest.raises(UserError, match="would both be written to") as caught:
-        plan(songs, Output())
+        plan(songs, Output(filename="{stem}.{ext}" if kind.startswith("nothing") else FILENAME))
     assert (suggestion or "separate them one by one") in str(caught.value)
     if suggestion is not None:
         paths = [path for job in plan(songs, Output(Path("out"), suggestion)) for path in job.outputs]
