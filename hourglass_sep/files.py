@@ -1,11 +1,13 @@
-"""Files that are written under other names until they are whole: nobody ever finds half a file under its own."""
+"""Atomic writes: files are written as NAME.part beside their place and renamed when they are complete."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,53 @@ except ImportError:  # Windows
     fcntl = None
 
 _FULL_BYTES = 1 << 22
+_PART = ".part"
+_LONGEST_PART = 143  # bytes: the least that a common file system takes (eCryptfs)
+_LONGEST_NAME = 255
+_LONGEST_PATH = {"linux": 4095, "win32": 259}.get(sys.platform, 1023)
+_MARK_BYTES = 6
+
+
+def part_of(path: Path) -> Path:
+    """The temporary name of a file while it is written, always the same one, so that two runs meet at it.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ``NAME.part`` beside it. Where that would be too long for a file system, the name's beginning and a hash of the
+        name: where the file's own name fits, this one does.
+    """
+    name = os.fsencode(path.name)
+    room = min(_LONGEST_PART, _LONGEST_PATH - len(os.fsencode(path.parent)) - 1) - len(_PART)
+    if len(name) <= room:
+        return path.with_name(path.name + _PART)
+    mark = hashlib.blake2b(name, digest_size=_MARK_BYTES).hexdigest()
+    beginning = name[: max(room - len(mark), 0)].decode(errors="ignore")  # whole characters
+    return path.with_name(beginning + mark[: max(room, 1)] + _PART)
+
+
+def refuse_long(path: Path, remedy: str) -> None:
+    """Compare a file's name, and its folders', with what the file system takes.
+
+    Args:
+        path: the file; it need not exist, nor its folders.
+        remedy: the end of the message.
+
+    Raises:
+        FileError: a name in it, or all of it, is too long.
+    """
+    there = next((folder for folder in path.parents if os.path.exists(folder)), Path())
+    try:
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # AttributeError: Windows
+        longest = _LONGEST_NAME
+    found = max(len(os.fsencode(name)) for name in path.parts)
+    if found > longest:
+        raise FileError(f"{path} has a name of {found} bytes in it, where {longest} is the most: {remedy}")
+    found = len(os.fsencode(path))
+    if found > _LONGEST_PATH:
+        raise FileError(f"{path} is {found} bytes long, where {_LONGEST_PATH} is the most: {remedy}")
 
 
 @contextmanager
@@ -33,13 +82,13 @@ def replacing(paths: Sequence[Path], overwrite: bool = True) -> Iterator[list[Pa
         overwrite: replace files of these names; otherwise one that has appeared in the meantime is an error.
 
     Yields:
-        ``NAME.part`` for each of them, empty files that are locked against another run with the same names. After an
-        error neither these nor new folders are left.
+        A name by `part_of` for each of them, empty files that are locked against another run with the same names.
+        After an error neither these nor new folders are left.
 
     Raises:
         FileError: a folder cannot be made, a name is a folder's, or another run writes the same files.
     """
-    parts = [path.with_name(path.name + ".part") for path in paths]
+    parts = [part_of(path) for path in paths]
     folders = [folder for path in paths for folder in (path.parent, *path.parent.parents)]
     made = [folder for folder in dict.fromkeys(folders) if not os.path.exists(folder)]
     locks: list[int | None] = []
@@ -141,7 +190,9 @@ def writing(path: Path) -> Iterator[None]:
         reason = str(getattr(error, "strerror", None) or getattr(error, "error_string", error))
         if reason.startswith("System error"):  # libsndfile says no more of a write that failed
             reason = os.strerror(errno.ENOSPC) if _is_full(path.parent) else "the system refuses to write"
-        raise FileError(f"{path} cannot be written to ({reason}): choose another folder or make room") from error
+        too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG or "too long" in reason
+        remedy = "shorten its name, or that of a folder" if too_long else "choose another folder or make room"
+        raise FileError(f"{path} cannot be written to ({reason}): {remedy}") from error
 
 
 def _is_full(folder: Path) -> bool:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hourglass_sep.constants import (
     BIT_DEPTHS,
@@ -29,7 +29,7 @@ from hourglass_sep.constants import (
     SOURCES,
 )
 from hourglass_sep.errors import UserError
-from hourglass_sep.terminal import complain, tell
+from hourglass_sep.terminal import clean, complain, tell
 
 if TYPE_CHECKING:  # they import torch
     from hourglass_sep.separate_report import Report
@@ -39,11 +39,18 @@ if TYPE_CHECKING:  # they import torch
 FAILED = 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose errors quote arguments, as of ``separate *`` among names that begin with a dash, without their controls."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line. Options that Demucs has too are named, and mean, as there."""
     from hourglass_sep.options import names  # and nothing that imports torch: --help answers at once
 
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog="hourglass-sep separate",
         description="Separate songs into vocals and accompaniment.",
         epilog="Names that begin with a dash go behind --, as in: hourglass-sep separate -- -song.wav",
@@ -53,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
         "songs",
         nargs="+",
         metavar="SONG",
-        help="sound or video file, pattern, folder with -r, or - for a list on standard input, one a line",
+        help="sound or video file, pattern, folder with -r, or - for a list on standard input, one a line "
+        "or as find -print0 writes it",
     )
     add("-r", "--recursive", action="store_true", help="separate all songs in folders")
     add("--start", type=float, default=0.0, metavar="SECONDS", help="where to begin")
@@ -108,7 +116,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     from hourglass_sep.separate_report import Report
-    from hourglass_sep.songs import Output, find_songs, plan
+    from hourglass_sep.song_search import find_songs, names_on
+    from hourglass_sep.songs import Output, plan
 
     if options.stems is not None and options.two_stems is not None:
         raise UserError("--stems and --two-stems do not go together: leave one out")
@@ -131,7 +140,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         skip_existing=options.skip_existing,
     )
     report = Report(options.quiet, options.json)
-    jobs = plan(find_songs(options.songs, options.recursive, sys.stdin, options.out), output)
+    songs = find_songs(options.songs, options.recursive, names_on(sys.stdin), options.out, report.note)
+    jobs = plan(songs, output)
     if any(job.error is None and not job.skipped for job in jobs):
         separator = _separator(options, report)
     try:
@@ -170,15 +180,21 @@ def _separate_one(separator: Separator, job: Job, output: Output, report: Report
             outcome = separate_job(separator, job, output, progress)
     except UserError as error:
         if verbose:
-            traceback.print_exc()
+            _show_traceback()
         report.failed(job, str(error))
     except Exception as error:
         if verbose:
-            traceback.print_exc()
+            _show_traceback()
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         report.failed(job, f"{job.song.path} could not be separated ({reason}): -v says more, and please report it")
     else:
         report.done(job, outcome)
+
+
+def _show_traceback() -> None:
+    """For --verbose; what an error says may quote names, so it is cleaned line by line."""
+    for line in traceback.format_exc().splitlines():
+        complain(line)
 
 
 @contextmanager
@@ -220,7 +236,7 @@ def main() -> None:
             code = run()
     except UserError as error:
         if {"-v", "--verbose"} & set(sys.argv):
-            traceback.print_exc()
+            _show_traceback()
         complain(f"error: {error}")
         if "--json" in sys.argv:
             tell(json.dumps({"error": str(error), "songs": []}, indent=1), sys.stdout)

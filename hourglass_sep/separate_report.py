@@ -19,7 +19,7 @@ from hourglass_sep.devices import peak_memory_mib
 from hourglass_sep.progress import Progress
 from hourglass_sep.separation import Outcome
 from hourglass_sep.songs import Job
-from hourglass_sep.terminal import clean, complain, tell
+from hourglass_sep.terminal import clean, complain, tell, tell_path
 
 _NAME_WIDTH = 24
 
@@ -46,6 +46,11 @@ class Report:
         self._device = device
         self._began = time.perf_counter()
         self._say(f"device: {device}")
+
+    def note(self, what: str) -> None:
+        """Something that was not asked for, and no fault."""
+        if not self._quiet:
+            complain(what)
 
     @contextmanager
     def bar(self, job: Job, place: str) -> Iterator[Callable[[Progress], object] | None]:
@@ -99,7 +104,7 @@ class Report:
         )
         if not self._quiet and not self._as_json:
             for path in job.outputs:
-                tell(str(path), sys.stdout)
+                tell_path(path, sys.stdout)
 
     def skipped(self, job: Job) -> None:
         """A song's files exist."""

@@ -1,18 +1,20 @@
-"""Which songs to separate and which files come of it, settled before any work starts."""
+"""Which files come of songs, settled before any work starts."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
 
 from hourglass_sep import audio
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import CLIP_MODES, FILENAME, OTHER_METHODS, OUT, SOURCES
-from hourglass_sep.errors import AudioError, SettingError, UserError
+from hourglass_sep.errors import AudioError, FileError, SettingError, UserError
+from hourglass_sep.files import part_of, refuse_long
+from hourglass_sep.song_search import Song, identity
 
 PICTURE = "picture"
 
@@ -73,16 +75,9 @@ class Output:
             raise SettingError(f"--duration {self.duration_seconds:g} is not allowed: give seconds above 0")
         if self.stream is not None:
             check_whole("--stream", self.stream)
-        try:
-            fields = {name for _, name, _, _ in Formatter().parse(self.filename) if name is not None}
-            wrong = fields - set(_FIELDS)
-            if not wrong:
-                self.filename.format(**dict.fromkeys(_FIELDS, "x"))
-        except (ValueError, LookupError, AttributeError) as error:
-            raise SettingError(f"--filename {self.filename!r} cannot be read ({error})") from error
-        if wrong:
-            names = ", ".join(f"{{{name}}}" for name in _FIELDS)
-            raise SettingError(f"--filename has the field {{{min(wrong)}}}: choose from {names}")
+        if "\0" in str(self.folder):
+            raise SettingError(f"-o {str(self.folder)!r} holds a NUL, which no folder's name does: choose another")
+        _check_filename(self.filename)
 
     @property
     def names(self) -> list[str]:
@@ -96,31 +91,54 @@ class Output:
 
         Raises:
             SettingError: that is no name for a file.
+            AudioError: the song's name makes it one outside of the folder.
         """
-        extension = song.path.suffix.lstrip(".")
-        folder = song.path.parent.name
-        name = self.filename.format(folder=folder, track=song.track, trackext=extension, stem=stem, ext=suffix)
+        name = self.filename.format(**_fields(song), stem=stem, ext=suffix).lstrip("/" + os.sep)
         other = Path(name).suffix.lower().lstrip(".")
         if other in audio.FORMATS and other != suffix:
             raise SettingError(f"--filename {self.filename!r} names {suffix} files .{other}: write {{ext}} instead")
-        if not name or name.endswith(("/", os.sep)) or Path(name).name in ("", ".", ".."):
+        if not name or name.endswith(("/", os.sep)) or Path(name).name in ("", "."):
             raise SettingError(f"--filename {self.filename!r} gives {name!r}: give the name of a file")
+        if _leaves(name):
+            raise AudioError(f"{song.path} gives its stems the name {name!r}, outside of -o: rename it")
         return self.folder / name
 
 
-@dataclass(frozen=True)
-class Song:
-    """A song as it was found.
+def _check_filename(text: str) -> None:
+    """Look at a pattern for names.
 
-    Attributes:
-        path: the file.
-        track: its name for the stems' files; with the folders below the one that was searched.
-        error: why there is none.
+    Raises:
+        SettingError: not to be read, with a field that does not exist, or for files outside of the folder.
     """
+    try:
+        parts = list(Formatter().parse(text))
+        for _, name, form, conversion in parts:
+            if name in _FIELDS and (form or conversion):  # {track:>9999999999} would take all memory
+                raise ValueError("fields take no format or conversion: {" + name + "} is all there is")
+        if "\0" in text:
+            raise ValueError("there is a NUL in it")
+    except ValueError as error:
+        raise SettingError(f"--filename {text!r} cannot be read ({error})") from error
+    wrong = {name for _, name, _, _ in parts if name is not None} - set(_FIELDS)
+    if wrong:
+        names = ", ".join(f"{{{name}}}" for name in _FIELDS)
+        raise SettingError(f"--filename has the field {{{min(wrong)}}}: choose from {names}")
+    if _leaves(text.format(**dict.fromkeys(_FIELDS, "x"))):
+        raise SettingError(f"--filename {text!r} leaves the folder for stems: say with -o where that is")
 
-    path: Path
-    track: str
-    error: str | None = None
+
+def _leaves(name: str) -> bool:
+    """Whether a name could lead out of the folder that it is put behind."""
+    path = Path(name)
+    return bool(path.anchor) or ".." in path.parts
+
+
+def _fields(song: Song) -> dict[str, str]:
+    """What a song puts into the names of its stems."""
+    folder = song.path.parent
+    if folder.name in ("", ".."):  # a song of the current folder, or above
+        folder = identity(folder)
+    return {"folder": folder.name or "root", "track": song.track, "trackext": song.path.suffix.lstrip(".")}
 
 
 @dataclass
@@ -156,63 +174,6 @@ class Job:
         return list(self.stems.values()) + ([self.picture] if self.picture else [])
 
 
-def find_songs(arguments: Iterable[str], recursive: bool, lines: Iterable[str], out: Path) -> list[Song]:
-    """Songs by file, folder, pattern or list.
-
-    Args:
-        arguments: what the user named; ``-`` stands for the lines.
-        recursive: search folders.
-        lines: more files, folders or patterns, one a line.
-        out: a folder that is not searched, as stems lie there.
-
-    Raises:
-        UserError: no songs at all, or a folder that is searched and written to.
-    """
-    found: dict[Path, Song] = {}
-    for argument in arguments:
-        listed = [line.rstrip("\r\n") for line in lines] if argument == "-" else [argument]
-        for name in filter(None, listed):
-            for song in _named(name, recursive, out):
-                found.setdefault(_identity(song.path), song)
-    if not found:
-        raise UserError("no songs given: name sound files, or folders with -r")
-    return list(found.values())
-
-
-def _named(name: str, recursive: bool, out: Path) -> Iterator[Song]:
-    path = Path(name)
-    if not os.path.lexists(name) and glob.has_magic(name):
-        matches = sorted(glob.glob(name, recursive=True))
-        if not matches:
-            yield Song(path, path.stem, f"nothing matches {name}: check the pattern")
-        for match in matches:
-            if recursive or not os.path.isdir(match):
-                yield from _named(match, recursive, out)
-    elif os.path.isdir(name):
-        if not recursive:
-            yield Song(path, path.stem, f"{name} is a folder: add -r to separate the songs in it")
-            return
-        if _identity(path) == _identity(out):
-            raise UserError(f"{name} is searched for songs and would find its own stems: choose another -o")
-        songs = list(_in_folder(path, out))
-        if not songs:
-            songs = [Song(path, path.stem, f"no sound files in {name}: give another folder, or files by name")]
-        yield from songs
-    else:
-        yield Song(path, path.stem)
-
-
-def _in_folder(folder: Path, out: Path) -> Iterator[Song]:
-    stems = _identity(out)
-    for place, folders, names in os.walk(folder):
-        below = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in below if _identity(Path(place, name)) != stems]
-        for name in sorted(names):
-            path = Path(place, name)
-            if path.suffix.lower() in audio.SUFFIXES and not name.startswith("."):
-                yield Song(path, path.relative_to(folder).with_suffix("").as_posix())
-
-
 def plan(songs: Sequence[Song], output: Output) -> list[Job]:
     """Look at every song and settle the names of its files.
 
@@ -237,31 +198,46 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
         except Exception as error:  # of the decoders, by a file that nobody has thought of
             job.error = f"{song.path} cannot be opened ({type(error).__name__}: {error}): please report it"
             continue
-        if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
-            job.error = f"{song.path} gives its stems no name: rename it"
-            continue
         job.subtype = audio.choose_subtype(song.path, job.info, output.format, output.bit_depth)
-        job.stems = {name: output.path(song, name, output.format) for name in output.names}
-        if output.picture:
-            job.picture = output.path(song, PICTURE, "png")
+        try:
+            job.stems, job.picture = _names(song, output)
+        except (AudioError, FileError) as error:
+            job.error = str(error)
     _refuse_collisions(jobs, output)
     return jobs
 
 
+def _names(song: Song, output: Output) -> tuple[dict[str, Path], Path | None]:
+    """The files of a song: stems by name, and the picture.
+
+    Raises:
+        SettingError: no names for files.
+        AudioError: outside of the folder for stems, or no names at all.
+        FileError: longer than the file system takes.
+    """
+    if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
+        raise AudioError(f"{song.path} gives its stems no name: rename it")
+    stems = {name: output.path(song, name, output.format) for name in output.names}
+    picture = output.path(song, PICTURE, "png") if output.picture else None
+    for path in [*stems.values(), *([picture] if picture else [])]:
+        refuse_long(path, "shorten --filename, rename the song, or choose a shorter -o")
+    return stems, picture
+
+
 def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
-    inputs = {_identity(job.song.path): job.song.path for job in jobs}
+    inputs = {identity(job.song.path): job.song.path for job in jobs}
     owners: dict[str, Job] = {}
     for job in jobs:
         for path in job.outputs:
-            twin = owners.setdefault(os.path.abspath(path).casefold(), job)
+            twin = owners.setdefault(_key(path), job)
             if twin is not job:
                 raise UserError(
-                    f"{twin.song.path} and {job.song.path} would both be written to {path}: {_way_out(twin, job)}"
+                    f"{twin.song.path} and {job.song.path} would both be written to {path}: {_way_out(jobs, output)}"
                 )
-            for name in (path, path.with_name(path.name + ".part")):
-                if _identity(name) in inputs:
-                    raise AudioError(f"{inputs[_identity(name)]} would be overwritten by a stem: choose another -o")
-        if len({os.path.abspath(path).casefold() for path in job.outputs}) < len(job.outputs):
+            for name in (path, part_of(path)):
+                if identity(name) in inputs:
+                    raise AudioError(f"{inputs[identity(name)]} would be overwritten by a stem: choose another -o")
+        if len(set(map(_key, job.outputs))) < len(job.outputs):
             raise SettingError(f"--filename {output.filename!r} gives all stems one name: put {{stem}} into it")
         there = [path for path in job.outputs if os.path.lexists(path)]
         folders = [path for path in there if path.is_dir()]
@@ -279,13 +255,22 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
             )
 
 
-def _way_out(one: Job, other: Job) -> str:
-    """How two songs could get different names."""
-    field = "{track}.{trackext}" if one.song.path.suffix != other.song.path.suffix else "{folder}/{track}"
-    if one.song.path.suffix == other.song.path.suffix and one.song.path.parent.name == other.song.path.parent.name:
-        return "separate them one by one, with other -o"
-    return f'choose other names, with --filename "{field}/{{stem}}.{{ext}}" for one'
+def _way_out(jobs: Sequence[Job], output: Output) -> str:
+    """How all songs could get different names."""
+    inputs = {identity(job.song.path) for job in jobs}
+    for names in ("{track}", "{track}.{trackext}", "{folder}/{track}", "{folder}/{track}.{trackext}"):
+        other = replace(output, filename=names + "/{stem}.{ext}")
+        paths: list[Path] = []
+        with suppress(UserError):
+            for job in jobs:
+                if job.outputs:
+                    stems, picture = _names(job.song, other)
+                    paths += Job(job.song, stems=stems, picture=picture).outputs
+            if len(set(map(_key, paths))) == len(paths) and inputs.isdisjoint(map(identity, paths)):
+                return f'choose other names, with --filename "{other.filename}" for one'
+    return "separate them one by one, with other -o"
 
 
-def _identity(path: Path) -> Path:
-    return Path(os.path.realpath(path))
+def _key(path: Path) -> str:
+    """Equal for what is one file, be it on a file system that ignores case."""
+    return os.path.abspath(path).casefold()

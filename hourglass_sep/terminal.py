@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, TypeVar
 
 from hourglass_sep.errors import UserError
@@ -22,6 +23,23 @@ def tell(text: str, stream: IO[str]) -> None:
     """Print to a stream at once. One that nobody reads any more (``| head``), or that is full, is left alone."""
     try:
         print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def tell_path(path: Path, stream: IO[str]) -> None:
+    """Print a file's path: to the byte into files and pipes, for scripts, and clean on a terminal.
+
+    One line a path: a path with a line break in it is cleaned everywhere.
+    """
+    data = os.fsencode(path)
+    if stream.isatty() or b"\n" in data or not hasattr(stream, "buffer"):
+        tell(clean(str(path)), stream)
+        return
+    try:
+        stream.flush()
+        stream.buffer.write(data + b"\n")
+        stream.buffer.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import resource
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -434,6 +436,64 @@ def test_names_in_another_encoding_are_names(capsys: pytest.CaptureFixture[str])
     Path("song.wav").rename(name)
     assert separate.run([name, "-o", "out", "-q"]) == 0
     assert len(files("out")) == 2
+
+
+HOSTILE = {
+    "colours": b"red\x1b[31m",
+    "a title": b"\x1b]0;owned\x07",
+    "a line break": b"one\ntwo",
+    "carriage return and backspace": b"gone\rhere\x08\x08",
+    "C1 controls": "\x9b31m".encode(),
+    "another encoding": b"caf\xe9",
+}
+
+
+def printed(command: list[str], terminal: bool) -> tuple[bytes, bytes]:
+    """What a command prints, on a terminal or into pipes."""
+    if not terminal:
+        result = subprocess.run(command, capture_output=True)
+        return result.stdout, result.stderr
+    main, side = pty.openpty()
+    process = subprocess.Popen(command, stdout=side, stderr=side, stdin=subprocess.DEVNULL, env=os.environ | PLAIN)
+    os.close(side)
+    data = b""
+    with suppress(OSError):  # EIO: the other end is closed
+        while block := os.read(main, 1 << 16):
+            data += block
+    process.wait()
+    os.close(main)
+    return data, b""
+
+
+PLAIN = {"TERM": "dumb", "NO_COLOR": "1"}
+
+
+@pytest.mark.slow
+def test_paths_go_to_pipes_to_the_byte_and_to_terminals_without_controls() -> None:
+    for name in HOSTILE.values():
+        Path(os.fsdecode(b"in/" + name + b".wav")).parent.mkdir(exist_ok=True)
+        Path(os.fsdecode(b"in/" + name + b".wav")).write_bytes(Path("song.wav").read_bytes())
+    Path("in/broken\x1b.wav").symlink_to("nowhere")
+    Path("in/other.\x1b[2J").touch()
+    command = [sys.executable, "-m", "hourglass_sep.separate", "-v", "--stems", "vocals", "-r", "in", "gone\x1b[2J.wav"]
+    output, errors = printed([*command, "-o", "piped"], terminal=False)
+    names = [name.replace(b"\n", rb"\n") for name in sorted(HOSTILE.values(), key=os.fsdecode)]
+    assert output == b"".join(b"piped/" + name + b"/vocals.wav\n" for name in names)
+    assert b"\x1b" not in errors
+    shown, _ = printed([*command, "-o", "shown"], terminal=True)
+    assert set(shown) & {*range(32), 127} <= set(b"\r\n")
+    assert "\x9b".encode() not in shown
+    assert b"\rhere" not in shown
+    for text in (rb"shown/red\x1b[31m/vocals.wav", rb"nothing matches gone\x1b[2J.wav", rb"broken\x1b.wav is a link"):
+        assert text in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_option_that_does_not_exist_is_quoted_without_controls(terminal: bool) -> None:
+    command = [sys.executable, "-m", "hourglass_sep.separate", "song.wav", "--\x1b[31mred.wav"]
+    assert all(b"\x1b" not in text for text in printed(command, terminal))
+    assert any(rb"--\x1b[31mred.wav" in text for text in printed(command, terminal))
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="no folder here that refuses even root")

@@ -1,15 +1,19 @@
-"""Which songs are found, where their stems go, and what is refused before any work starts."""
+"""Where songs' stems go, and what is refused before any work starts."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from hourglass_sep.constants import FILENAME
 from hourglass_sep.errors import SettingError, UserError
-from hourglass_sep.songs import Output, Song, find_songs, plan
+from hourglass_sep.files import part_of
+from hourglass_sep.song_search import Song
+from hourglass_sep.songs import Output, plan
 
 
 def make(path: Path, channels: int = 1, rate: int = 8000, subtype: str | None = None) -> Path:
@@ -19,57 +23,10 @@ def make(path: Path, channels: int = 1, rate: int = 8000, subtype: str | None = 
     return path
 
 
-def find(*arguments: str | Path, recursive: bool = False, lines: tuple[str, ...] = (), out: str = "out") -> list[str]:
-    return [str(song.path) for song in find_songs(map(str, arguments), recursive, lines, Path(out))]
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_folders_are_searched_for_sound_but_hidden_files_and_stems_are_not() -> None:
-    for name in ("album/b.wav", "album/deep/a.flac", "album/._b.wav", "album/.cache/c.wav", "album/out/b/vocals.wav"):
-        make(Path(name))
-    (Path("album") / "cover.jpg").touch()
-    songs = find_songs(["album"], True, (), Path("album/out"))
-    assert [(str(song.path), song.track) for song in songs] == [
-        ("album/b.wav", "b"),
-        ("album/deep/a.flac", "deep/a"),
-    ]
-
-
-def test_a_folder_wants_r_and_songs_in_it() -> None:
-    Path("empty").mkdir()
-    for recursive, words in ((False, "empty is a folder: add -r"), (True, "no sound files in empty")):
-        (song, other) = find_songs(["empty", str(make(Path("a.wav")))], recursive, (), Path("out"))
-        assert words in str(song.error)
-        assert other.error is None
-        assert [job.error for job in plan([song, other], Output())] == [song.error, None]
-    with pytest.raises(UserError, match="would find its own stems"):
-        find(".", recursive=True, out=".")
-
-
-def test_patterns_are_expanded_where_the_shell_did_not() -> None:
-    for name in ("a1.wav", "a2.wav", "b.wav", "odd[1].wav", "deep/a3.wav"):
-        make(Path(name))
-    assert find("a*.wav") == ["a1.wav", "a2.wav"]
-    assert find("odd[1].wav") == ["odd[1].wav"]
-    assert find("**/a3.wav") == ["deep/a3.wav"]
-    assert "nothing matches c*.wav" in str(find_songs(["c*.wav"], False, (), Path("out"))[0].error)
-
-
-def test_a_list_comes_on_standard_input_and_no_song_comes_twice() -> None:
-    for name in ("a.wav", "with space.wav", "-dash.wav"):
-        make(Path(name))
-    assert find("a.wav", "-", lines=("with space.wav\n", "\n", "-dash.wav\r\n", "./a.wav\n")) == [
-        "a.wav",
-        "with space.wav",
-        "-dash.wav",
-    ]
-    with pytest.raises(UserError, match="no songs given"):
-        find("-", lines=("\n",))
 
 
 def test_files_are_named_by_the_pattern() -> None:
@@ -110,7 +67,17 @@ def test_stems_are_those_asked_for(settings: dict[str, object], names: list[str]
         ({"filename": "{track:d}/{stem}"}, "cannot be read"),
         ({"filename": "{track!x}/{stem}"}, "cannot be read"),
         ({"filename": "{track:{y}}/{stem}"}, "cannot be read"),
+        ({"filename": "{track:>9999999999}/{stem}"}, "fields take no format or conversion"),
+        ({"filename": "{track!r}/{stem}"}, "fields take no format or conversion"),
+        ({"filename": "{track.__class__}/{stem}"}, "field {track.__class__}"),
+        ({"filename": "{track[0]}/{stem}"}, r"field {track\[0\]}"),
+        ({"filename": "{}/{stem}"}, "field {}"),
         ({"filename": "{0}/{stem}"}, "field {0}"),
+        ({"filename": "{stem}\0"}, "a NUL"),
+        ({"filename": "../{track}/{stem}.{ext}"}, "leaves the folder for stems: say with -o"),
+        ({"filename": "{track}/../../{stem}.{ext}"}, "leaves the folder"),
+        ({"filename": "/tmp/{track}/{stem}.{ext}"}, "leaves the folder"),
+        ({"filename": "{stem}/.."}, "leaves the folder"),
         ({"stems": []}, "--stems is empty"),
         ({"duration_seconds": float("inf")}, "--duration inf"),
     ],
@@ -125,18 +92,106 @@ def test_songs_whose_stems_would_have_one_name_are_refused() -> None:
     with pytest.raises(UserError, match=r"song\.wav and Song\.flac would both be written to"):
         plan(songs, Output())
     plan(songs, Output(filename="{track}.{trackext}/{stem}.{ext}"))
-    same = [Song(make(Path(name)), "01") for name in ("one/01.wav", "two/01.wav")]
-    with pytest.raises(UserError, match=r"{folder}/{track}/{stem}"):
-        plan(same, Output())
-    assert (
-        len({path for job in plan(same, Output(filename="{folder}/{track}/{stem}.{ext}")) for path in job.outputs}) == 4
-    )
     with pytest.raises(SettingError, match=r"names wav files \.flac"):
-        plan(same[:1], Output(filename="{stem}.flac"))
+        plan(songs[:1], Output(filename="{stem}.flac"))
     with pytest.raises(SettingError, match=r"put {stem} into it"):
         plan(songs[:1], Output(filename="{track}.{ext}"))
     with pytest.raises(SettingError, match="the name of a file"):
         plan(songs[:1], Output(filename="{track}/"))
+
+
+TWINS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "nothing but the stem in common": (("a.wav", "b.wav"), "{track}/{stem}.{ext}"),
+    "two types": (("a.wav", "a.flac"), "{track}.{trackext}/{stem}.{ext}"),
+    "two folders": (("one/a.wav", "two/a.wav"), "{folder}/{track}/{stem}.{ext}"),
+    "the current folder and one below": (("a.wav", "below/a.wav"), "{folder}/{track}/{stem}.{ext}"),
+    "one above": (("../a.wav", "a.wav"), "{folder}/{track}/{stem}.{ext}"),
+    "a folder by a way round": (("one/../a.wav", "two/a.wav"), "{folder}/{track}/{stem}.{ext}"),
+    "two types and two folders": (("one/a.wav", "two/a.wav", "two/a.flac"), "{folder}/{track}.{trackext}/{stem}.{ext}"),
+    "types that differ in case": (("a.wav", "a.WAV"), None),
+    "folders of one name": (("x/one/a.wav", "y/one/a.wav"), None),
+    "a name without a suffix": (("a", "a.wav"), "{track}.{trackext}/{stem}.{ext}"),
+}
+
+
+@pytest.mark.parametrize("kind", TWINS)
+def test_the_names_that_a_collision_suggests_are_free_and_in_the_folder(kind: str, here: Path) -> None:
+    names, suggestion = TWINS[kind]
+    place = here / "there"
+    for folder in ("one", "two", "out"):
+        (place / folder).mkdir(parents=True)
+    os.chdir(place)
+    songs = [Song(make(Path(name)), Path(name).stem) for name in names]
+    with pytest.raises(UserError, match="would both be written to") as caught:
+        plan(songs, Output(filename="{stem}.{ext}" if kind.startswith("nothing") else FILENAME))
+    assert (suggestion or "separate them one by one") in str(caught.value)
+    if suggestion is not None:
+        paths = [path for job in plan(songs, Output(Path("out"), suggestion)) for path in job.outputs]
+        assert len({str(path).casefold() for path in paths}) == 2 * len(songs)
+        assert all(path.resolve().is_relative_to(place / "out") for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "filename", "expected"),
+    [
+        ("a.wav", "{folder}/{stem}.{ext}", "there/vocals.wav"),
+        ("./a.wav", "{folder}/{stem}.{ext}", "there/vocals.wav"),
+        ("../a.wav", "{folder}/{stem}.{ext}", "HERE/vocals.wav"),
+        ("below/../a.wav", "{folder}-{stem}.{ext}", "there-vocals.wav"),
+        ("below/a.wav", "{folder}/{track}/{stem}.{ext}", "below/a/vocals.wav"),
+        ("link/a.wav", "{folder}/{stem}.{ext}", "link/vocals.wav"),
+        ("bare", "{trackext}/{stem}.{ext}", "vocals.wav"),
+        ("bare", "{track}.{trackext}/{stem}.{ext}", "bare./vocals.wav"),
+        ("{stem}.wav", "{track}/{stem}.{ext}", "{stem}/vocals.wav"),
+        ("back\\..\\slash.wav", "{track}/{stem}.{ext}", "back\\..\\slash/vocals.wav"),
+        ("a\n\x1b.wav", "{track}/{stem}.{ext}", "a\n\x1b/vocals.wav"),
+        ("dots. .wav", "{track}/{stem}.{ext}", "dots. /vocals.wav"),
+    ],
+)
+def test_fields_are_made_from_where_a_song_really_lies(name: str, filename: str, expected: str, here: Path) -> None:
+    for folder in ("there/below", "elsewhere"):
+        (here / folder).mkdir(parents=True)
+    os.chdir("there")
+    Path("link").symlink_to(here / "elsewhere")
+    (job,) = plan([Song(make(Path(name)), Path(name).stem)], Output(Path("out"), filename, stems=["vocals"]))
+    assert job.error is None
+    assert job.stems["vocals"] == Path("out") / expected.replace("HERE", here.name)
+
+
+def test_a_song_in_the_root_has_a_folder_too() -> None:
+    assert Output(Path("out"), "{folder}/{stem}").path(Song(Path("/a.wav"), "a"), "vocals", "wav") == Path(
+        "out/root/vocals"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "track", "filename"),
+    [
+        ("...wav", "..", "{track}/{stem}.{ext}"),
+        ("a.wav", "../../a", "{track}/{stem}.{ext}"),
+        ("bare", "bare", ".{trackext}./{stem}.{ext}"),
+        ("bare", "bare", "{stem}/.{trackext}."),
+    ],
+)
+def test_no_field_leads_out_of_the_folder_for_stems(name: str, track: str, filename: str) -> None:
+    jobs = plan([Song(make(Path(name)), track), Song(make(Path("b.wav")), "b")], Output(filename=filename))
+    assert "rename it" in str(jobs[0].error)
+    assert jobs[0].outputs == []
+    assert jobs[1].error is None
+
+
+@pytest.mark.parametrize("track", ["b" * 245, "ä" * 122 + "b", "x" * 251])
+def test_a_name_that_is_too_long_is_said_before_work_and_stops_no_other_song(track: str) -> None:
+    long = make(Path(f"{track}.wav"))
+    jobs = plan(
+        [Song(long, track), Song(make(Path("b.wav")), "b")], Output(filename="{track}_{stem}.{ext}", stems=["vocals"])
+    )
+    assert "bytes in it, where 255 is the most: shorten --filename" in str(jobs[0].error)
+    assert jobs[1].error is None
+    jobs = plan([Song(long, track)], Output(filename="{track}.{ext}", stems=["vocals"]))
+    assert jobs[0].error is None
+    jobs = plan([Song(long, track)], Output(Path("/".join(["d" * 200] * 22))))
+    assert "bytes long, where 4095 is the most: shorten --filename" in str(jobs[0].error)
 
 
 @pytest.mark.parametrize("settings", [{}, {"overwrite": True}, {"skip_existing": True}])
@@ -149,6 +204,7 @@ def test_a_song_is_never_replaced_by_a_stem(settings: dict[str, bool], here: Pat
     with pytest.raises(UserError, match="would be overwritten"):
         plan([Song(other, "vocals"), Song(own, "x")], Output(Path("out"), **settings))  # type: ignore[arg-type]
     part = own.rename("out/vocals/accompaniment.wav.part")
+    assert part == part_of(Path("out/vocals/accompaniment.wav"))
     with pytest.raises(UserError, match="would be overwritten"):
         plan([Song(other, "vocals"), Song(part, "x")], Output(Path("out"), **settings))  # type: ignore[arg-type]
     (here / "link").symlink_to(here / "out")
