@@ -24,6 +24,8 @@ _SCRIPT = Path(__file__).with_name("ffmpeg_process.py")
 _SECONDS_TO_END = 5
 _FRAMED = ("aac", "dts", "mpegts")
 """FFmpeg's containers in which only a packet that is cut cannot be decoded; in others it may be junk behind the end."""
+_SIZED = ("aac", "dts", "mpegts", "mov", "matroska", "avi", "asf", "flv", "nut", "mxf", "ogg")
+"""Those whose packets say how long they are; in others the last one may be shorter."""
 
 
 class Process:
@@ -212,7 +214,7 @@ class Ffmpeg(Decoder):
                 f"{self.path} is truncated or damaged ({found:.2f} s of sound, its header says {expected:.2f} s): "
                 "fetch or export it again"
             )
-        if end["corrupt"] or (end["undecoded"] and kind in _FRAMED):
+        if (end["corrupt"] and kind in _SIZED) or (end["undecoded"] and kind in _FRAMED):
             raise AudioError(f"{self.path} is truncated (its last packet is damaged): fetch or export it again")
         self._note_gaps(position / rate, lacking if facts["exact"] else 0.0)
 
