@@ -6,10 +6,13 @@ linear and the shares add up to one, so that stems which add up to the song belo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from hourglass_sep.audio import resample
+from hourglass_sep.errors import NotFiniteError
 from hourglass_sep.masking import share
 from hourglass_sep.reconstruct import MixturePhase
 from hourglass_sep.spectrogram import Spectrogram
@@ -56,6 +59,16 @@ def with_rounding_returned(stems: Tensor, waveform: Tensor) -> Tensor:
     """Stems (B, S, C, N) that add up to the song (B, C, N) but for rounding, with what that lost: to the 24th bit."""
     lacking = waveform - stems.sum(1)
     return stems + lacking[:, None] / stems.shape[1] if _is_rounding(lacking, waveform) else stems
+
+
+def refuse_not_finite(stems: Tensor) -> None:
+    """Look at stems of any shape.
+
+    Raises:
+        NotFiniteError: they are no sound.
+    """
+    if not math.isfinite(stems.abs().amax()):
+        raise NotFiniteError("the stems hold NaN or infinite samples: the weights overflow, give others")
 
 
 def _is_rounding(difference: Tensor, signal: Tensor) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 AVERAGES = ("length_weighted_mean", "mean", "median")
 RESAMPLES = 2000
 LEVEL = 0.95
+_BLOCK_CELLS = 1 << 23
 
 Array = NDArray[np.float64]
 
@@ -127,28 +128,43 @@ def _interval(
     if len(set(members)) < 2:
         return Interval(value, math.nan, math.nan, n_clips)
     counts = _draw(members, seed)
-    drawn, *other_draws = [_averages(values, n_samples, counts, kind) for values in systems]
+    drawn, *other_draws = [
+        np.concatenate([_averages(values, n_samples, counts[rows], kind) for rows in _blocks(n_clips)])
+        for values in systems
+    ]
     low, high = np.quantile(drawn - sum(other_draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high), n_clips)
 
 
-@lru_cache(maxsize=4)  # systems share their clips
-def _draw(members: tuple[int, ...], seed: int) -> Array:
+def _blocks(n_clips: int) -> list[slice]:
+    """The draws in blocks whose tables fit into memory, whatever the number of clips."""
+    size = max(_BLOCK_CELLS // n_clips, 1)
+    return [slice(first, min(first + size, RESAMPLES)) for first in range(0, RESAMPLES, size)]
+
+
+@lru_cache(maxsize=2)  # systems share their clips
+def _draw(members: tuple[int, ...], seed: int) -> NDArray[np.uint16]:
     """How often each draw holds each clip, (`RESAMPLES`, n_clips), from the clips' group numbers."""
     n_groups = max(members) + 1
-    chosen = np.random.default_rng(seed).integers(n_groups, size=(RESAMPLES, n_groups))
-    flat = (chosen + n_groups * np.arange(RESAMPLES)[:, None]).ravel()
-    counts = np.bincount(flat, minlength=RESAMPLES * n_groups).reshape(RESAMPLES, n_groups)
-    return counts[:, list(members)].astype(np.float64)
+    places = np.array(members)
+    generator = np.random.default_rng(seed)
+    counts = np.empty((RESAMPLES, len(members)), np.uint16)
+    for rows in _blocks(max(n_groups, len(members))):
+        n_draws = rows.stop - rows.start
+        chosen = generator.integers(n_groups, size=(n_draws, n_groups))
+        flat = (chosen + n_groups * np.arange(n_draws)[:, None]).ravel()
+        counts[rows] = np.bincount(flat, minlength=n_draws * n_groups).reshape(n_draws, n_groups)[:, places]
+    return counts
 
 
-def _averages(values: Array, n_samples: Array, counts: Array, kind: str) -> Array:
+def _averages(values: Array, n_samples: Array, counts: NDArray[Any], kind: str) -> Array:
     """Averages of draws, (n_draws,), from how often each holds each clip, (n_draws, n_clips)."""
     if kind == "median":
         order = np.argsort(values)
-        ranks = counts[:, order].cumsum(1)  # how many clips of the draw are at or below each
+        ranks = counts[:, order].cumsum(1, dtype=np.int64)  # how many clips of the draw are at or below each
         total = ranks[:, -1:]
         middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
         return (middles[0] + middles[1]) / 2
     weights = n_samples if kind == "length_weighted_mean" else np.ones_like(n_samples)
+    counts = counts.astype(np.float64)
     return counts @ (weights * values) / (counts @ weights)

@@ -34,3 +34,7 @@ class CheckpointError(UserError):
 
 class SettingError(UserError, ValueError):
     """A constructor's argument, or the config key behind it, that is out of range."""
+
+
+class NotFiniteError(UserError, ValueError):
+    """Weights that give NaN or infinite samples."""

@@ -11,7 +11,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
-from rich.console import Console
 
 from hourglass_sep.baselines import Model, System
 from hourglass_sep.checks import check_choice, check_whole
@@ -173,7 +172,6 @@ def main(cfg: DictConfig) -> None:
     """The command."""
     run(cfg)
     show(Path(cfg.paths.run_dir))
-    Console(soft_wrap=True).print(f"rows: {cfg.paths.run_dir}/scores.csv and scores.json", markup=False)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from hourglass_sep.checks import check_whole
-from hourglass_sep.errors import Interrupted, UserError
+from hourglass_sep.errors import Interrupted
+from hourglass_sep.files import write_all, writing
 from hourglass_sep.scoring import Row
 
 Item = TypeVar("Item")
@@ -40,24 +41,20 @@ class Journal:
             self._open(path)
 
     def _open(self, path: Path) -> None:
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         if lines[:1] == [self._head]:
             for line in lines[1:]:
-                with suppress(ValueError, KeyError):  # the last line of a run that was killed may be cut off
+                with suppress(ValueError, KeyError, TypeError):  # the last line of a run that was killed may be cut off
                     entry = json.loads(line)
                     self.done[entry["clip"]] = entry["rows"]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [self._head] + [json.dumps({"clip": clip, "rows": rows}) for clip, rows in self.done.items()]
-            path.write_text("\n".join(lines) + "\n")
-        except OSError as error:
-            raise UserError(f"{path} cannot be written to ({error.strerror}): choose another folder") from error
+        lines = [self._head] + [json.dumps({"clip": clip, "rows": rows}) for clip, rows in self.done.items()]
+        write_all(path.parent, {path.name: ("\n".join(lines) + "\n").encode()})
 
     def add(self, clip: str, rows: list[Row]) -> None:
         """Write a finished clip down, whole and at once; from any thread."""
         with self._lock:
             if self.path is not None:
-                with self.path.open("a") as file:
+                with writing(self.path), self.path.open("a") as file:
                     file.write(json.dumps({"clip": clip, "rows": rows}) + "\n")
             self.done[clip] = rows
 

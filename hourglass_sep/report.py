@@ -21,8 +21,8 @@ from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.errors import UserError
 from hourglass_sep.files import write_all
 from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
-from hourglass_sep.report_tables import RESAMPLED, Record
-from hourglass_sep.terminal import or_exit
+from hourglass_sep.report_tables import RESAMPLED, Record, code, plain
+from hourglass_sep.terminal import clean, complain, or_exit, printing, tell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,9 @@ def make_report(
     for pool, pair in zip(found, pairs, strict=True):
         ranking = metric if metric in pool.metrics else next(iter(pool.headline))
         parts.append(_part(pool, pair, str(ranking), worst, seed, resample, _prefix(pool, found)))
-    contents: dict[str, bytes] = {"report.md": _markdown(files, parts, seed, resample).encode()}
+    contents: dict[str, bytes] = {
+        "report.md": _markdown(files, parts, seed, resample).encode(errors="backslashreplace")
+    }
     for name, table in (("report", "scores"), ("differences", "differences"), ("worst", "worst")):
         contents[f"{name}.csv"] = _csv(parts, table)
     for part in parts:
@@ -153,15 +155,15 @@ def _part(
 
 
 def _markdown(files: Sequence[Scores], parts: Sequence[Part], seed: int, resample: str) -> str:
-    sections = ["# Separation scores", "\n".join(f"- {file.name}: `{file.path}`" for file in files)]
+    sections = ["# Separation scores", "\n".join(f"- {plain(file.name)}: {code(str(file.path))}" for file in files)]
     for part in parts:
         pool = part.pool
-        sections.append(f"## {pool.title}, {len(pool.clips)} clips")
-        sections += [pool.protocol["description"]] if pool.protocol.get("description") else []
+        sections.append(f"## {plain(pool.title)}, {len(pool.clips)} clips")
+        sections += [plain(pool.protocol["description"])] if pool.protocol.get("description") else []
         sections.append(report_tables.explanation(pool, seed, resample))
         sections.append(report_tables.markdown(report_tables.main_table(pool, part.scores)))
         remarks = [*report_tables.remarks(pool, part.scores), *part.notes]
-        sections += ["\n".join(f"- {line}" for line in remarks)] if remarks else []
+        sections += ["\n".join(f"- {plain(line)}" for line in remarks)] if remarks else []
         if part.differences:
             sections.append(report_tables.difference_section(pool, part.differences))
         images = [f"![{name}]({name}.png)" for name in part.figures]
@@ -183,7 +185,7 @@ def _csv(parts: Sequence[Part], table: str) -> bytes:
     writer = csv.DictWriter(text, list(dict.fromkeys(names)))
     writer.writeheader()
     writer.writerows(records)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def log_to_wandb(report: Report, run: Any) -> None:
@@ -233,17 +235,18 @@ def show(report: Report) -> None:
     for part in report.parts:
         separator = " " if len(part.pool.headline) <= 3 else "\n"
         header, *body = report_tables.main_table(part.pool, part.scores, separator)
-        table = Table("", title=Text(f"{part.pool.title}, {len(part.pool.clips)} clips, dB [95 % interval]"))
+        table = Table("", title=Text(f"{clean(part.pool.title)}, {len(part.pool.clips)} clips, dB [95 % interval]"))
         for label in header[2:]:
-            table.add_column(Text(label), justify="right", no_wrap=True)
+            table.add_column(Text(clean(label)), justify="right", no_wrap=True)
         for before, (system, source, *cells) in zip([header, *body], body, strict=False):
             if system != before[0]:
                 table.add_section()
-                table.add_row(Text(system, "bold"))
-            table.add_row(*map(Text, [f"  {source}", *cells]))
-        console.print(table)
+                table.add_row(Text(clean(system), "bold"))
+            table.add_row(*map(Text, [f"  {clean(source)}", *cells]))
+        with printing():
+            console.print(table)
     for path in report.paths:
-        Console(soft_wrap=True).print(Text(str(path)))
+        tell_path(path, sys.stdout)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -272,7 +275,7 @@ def run(arguments: Sequence[str] | None = None) -> Report:
     to_wandb = options.pop("wandb")
     report = make_report(**options)
     for note in [note for part in report.parts for note in part.notes]:
-        print(f"warning: {note}", file=sys.stderr)
+        complain(f"warning: {note}")
     if to_wandb:
         _log(report, options["out"])
     return report

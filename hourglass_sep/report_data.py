@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ import numpy as np
 from hourglass_sep.bootstrap import AVERAGES, Array, average
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
+from hourglass_sep.terminal import clean
 
 if TYPE_CHECKING:
     from hourglass_sep.scoring import Row
 
 _SAME_DB = 1e-3  # the same audio scored on another machine
+_LONGEST_SAMPLES = 1 << 50
+_NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def _read(text: str) -> Scores:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a scores.json or its folder") from error
     except (ValueError, RecursionError) as error:  # not JSON, or not even text
         raise UserError(f"{path} is no JSON: name a scores.json that evaluate or score wrote") from error
-    problem = _problem(content)
+    problem = clean(_problem(content))
     if problem:
         raise UserError(f"{path} {problem}: make it again with hourglass-sep evaluate or score")
     folder = path.resolve().parent
@@ -201,6 +205,8 @@ def _problem(content: Any) -> str:
     words = [*protocol["metrics"], *protocol["headline"].values(), protocol.get("description", "")]
     if not all(isinstance(word, str) for word in words) or not isinstance(content.get("audio") or {}, dict):
         return "has a protocol or a place of its sounds that is not understood"
+    if not all(_NAME.fullmatch(metric) for metric in (*protocol["metrics"], *protocol["headline"])):
+        return "has a metric whose name is none"  # pictures are named by it
     if not protocol["headline"] or protocol["average"] not in AVERAGES:
         return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
     rows = content.get("rows")
@@ -212,7 +218,7 @@ def _problem(content: Any) -> str:
         if not names or not all(isinstance(name, str) for name in names):
             return f"has a row without clip, system or source (number {number})"
         length = row.get("n_samples")
-        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+        if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _LONGEST_SAMPLES:
             return f"has a row without n_samples (number {number})"
         for metric in (*protocol["headline"], *protocol["metrics"]):
             if metric not in row or not (row[metric] is None or _is_number(row[metric])):

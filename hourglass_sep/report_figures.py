@@ -18,6 +18,7 @@ from hourglass_sep.bootstrap import Array, average
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
 from hourglass_sep.report_data import Pool, System, spelt
+from hourglass_sep.terminal import clean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,11 +96,9 @@ def box_plot(pool: Pool, metric: str) -> Figure:
         axis.set_yticks(range(len(names)), map(_plain, names))
         axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
     for axis in axes[-1]:
-        axis.set_xlabel(f"{spelt(metric)}, dB")
-    title = (
-        f"{_plain(pool.protocol['name'])}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
-    )
-    figure.suptitle(f"{title}, the table's {pool.headline[metric]} (diamonds)", fontsize="medium")
+        axis.set_xlabel(_plain(f"{spelt(metric)}, dB"))
+    title = f"{pool.protocol['name']}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
+    figure.suptitle(_plain(f"{title}, the table's {pool.headline[metric]} (diamonds)"), fontsize="medium")
     return figure
 
 
@@ -127,8 +126,8 @@ def spectrograms(examples: Sequence[Example]) -> Figure:
 
 
 def _plain(text: str) -> str:
-    """Text without TeX: dollar signs are themselves."""
-    return text.replace("$", r"\$")
+    """Text without TeX and control characters: dollar signs are themselves."""
+    return clean(text).replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:
@@ -164,11 +163,18 @@ def find_examples(system: System, records: Sequence[dict[str, Any]], metric: str
         load = _loader(system)
     except UserError as error:
         return [], str(error)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        return [], f"{system.file.path} says in words of its own where the sounds are ({error})"
     for record in records:
         try:
             references, estimate = load(record["clip"], record["source"])
         except UserError as error:
             problems.append(str(error))
+            continue
+        except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+            problems.append(
+                f"the sounds of {record['clip']} do not fit together ({' '.join(str(error).split())[:200]})"
+            )
             continue
         sounds = {"mixture": references[MIXTURE], "reference": references[record["source"]], "estimate": estimate}
         examples.append(Example(title(record, metric), _levels_db(sounds)))

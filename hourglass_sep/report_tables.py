@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from hourglass_sep.bootstrap import RESAMPLES, Interval, interval, paired_interv
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
 from hourglass_sep.report_data import Pool, System, spelt
+from hourglass_sep.terminal import clean
 
 Record = dict[str, Any]
 """A line of a table: plain values under the names of its columns, None for no score."""
@@ -182,6 +184,19 @@ def explanation(pool: Pool, seed: int, resample: str) -> str:
     return text
 
 
+def plain(text: str) -> str:
+    """A name or sentence as Markdown that shows it as it is: no HTML, links, pictures, formulas or line breaks."""
+    text = re.sub(r"([\\`*\[\]<>|&@#$!])", r"\\\1", clean(text))
+    return re.sub(r"(?i)(://|www\.)", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """A text as a code span, whatever backticks are in it."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{clean(text)}{space}{fence}"
+
+
 def markdown(rows: Sequence[Sequence[str]], words: int = 2) -> str:
     """A Markdown table.
 
@@ -189,7 +204,9 @@ def markdown(rows: Sequence[Sequence[str]], words: int = 2) -> str:
         rows: the header, then the others.
         words: how many columns on the left are words; the others are aligned to the right.
     """
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    header, *body = rows
+    shown = [map(plain, header), *([*map(plain, row[:words]), *row[words:]] for row in body)]
+    lines = ["| " + " | ".join(row) + " |" for row in shown]
     lines.insert(1, "|" + "".join("---|" if k < words else "---:|" for k in range(len(rows[0]))))
     return "\n".join(lines)
 
@@ -202,7 +219,7 @@ def difference_section(pool: Pool, records: Sequence[Record]) -> str:
         group = [record for record in records if record["source"] == source]
         clips = "-".join(map(str, sorted({record["clips"] for record in group})))
         body.append([source, clips, *(_bold(cell(record, "+"), record) for record in group)])
-    title = f"### {records[0]['system']} minus {records[0]['minus']}"
+    title = f"### {plain(records[0]['system'])} minus {plain(records[0]['minus'])}"
     text = "Paired, over the clips that have a score from both. Bold: the interval does not hold 0."
     return f"{title}\n\n{text}\n\n" + markdown([["source", "clips", *labels], *body], 1)
 
@@ -218,13 +235,15 @@ def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
     label = pool.headline.get(metric, next(iter(pool.headline.values())))
     cells = {(r["group"], r["system"], r["source"]): cell(r) for r in scores if r["metric"] == label}
     systems = [name for name, system in pool.systems.items() if system.own_name != MIXTURE] or list(pool.systems)
-    parts = [f"### {label} by singer\n\nIntervals over the singer's own clips. report.csv has the other metrics."]
+    parts = [
+        f"### {plain(label)} by singer\n\nIntervals over the singer's own clips. report.csv has the other metrics."
+    ]
     for source in pool.sources:
         body = []
         for singer in sorted(set(pool.singers.values())):
             n_clips = sum(name == singer for name in pool.singers.values())
             body.append([singer, str(n_clips), *(cells.get((singer, name, source), "-") for name in systems)])
-        parts.append(f"{source}:\n\n" + markdown([["singer", "clips", *systems], *body], 1))
+        parts.append(f"{plain(source)}:\n\n" + markdown([["singer", "clips", *systems], *body], 1))
     return "\n\n".join(parts)
 
 
@@ -235,5 +254,5 @@ def worst_section(pool: Pool, records: Sequence[Record], metric: str) -> str:
         [str(r["rank"]), r["clip"], r["source"], *("-" if r[k] is None else f"{r[k]:z.2f}" for k in labels)]
         for r in records
     ]
-    title = f"### Worst clips of {records[0]['system']}, by {spelt(metric)}\n\n"
+    title = f"### Worst clips of {plain(records[0]['system'])}, by {plain(spelt(metric))}\n\n"
     return title + markdown([["", "clip", "source", *labels], *body], 3)

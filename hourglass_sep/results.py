@@ -20,6 +20,7 @@ from hourglass_sep.files import write_all
 from hourglass_sep.projection import MEANINGLESS_DB
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
+from hourglass_sep.terminal import clean, printing
 
 
 def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: str, facts: Mapping[str, Any]) -> None:
@@ -43,7 +44,8 @@ def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: 
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),
     }
-    write_all(folder, {"scores.csv": table.getvalue().encode(), "scores.json": as_json(content, rows).encode()})
+    lines = table.getvalue().encode(errors="backslashreplace")  # names of files need not be text
+    write_all(folder, {"scores.csv": lines, "scores.json": as_json(content, rows).encode()})
 
 
 def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -66,7 +68,9 @@ def table(content: Mapping[str, Any]) -> Table:
         for place, (source, scores) in enumerate(reversed(summary[system].items())):
             cells = [scores[key(label)] for label in labels]
             name = "" if place else system
-            result.add_row(Text(name), Text(source), *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+            result.add_row(
+                Text(clean(name)), Text(clean(source)), *("-" if cell is None else f"{cell:.2f}" for cell in cells)
+            )
         result.add_section()
     return result
 
@@ -86,12 +90,17 @@ def show(folder: Path) -> None:
     """Print the table of the scores that `write_results` left in a folder, and what a reader has to know."""
     content = json.loads((folder / "scores.json").read_text())
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table(content))
-    protocol = content["protocol"]
-    console.print(f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False, markup=False)
-    if content["unscored_rows"]:
+    with printing():
+        console.print(table(content))
+        protocol = content["protocol"]
         console.print(
-            f"{content['unscored_rows']} rows have no score (silent, too short, not to be told apart, or above "
-            f"{MEANINGLESS_DB:.0f} dB) and are left out of the averages"
+            f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False, markup=False
         )
-    console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")
+        if content["unscored_rows"]:
+            console.print(
+                f"{content['unscored_rows']} rows have no score (silent, too short, not to be told apart, or above "
+                f"{MEANINGLESS_DB:.0f} dB) and are left out of the averages"
+            )
+        console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")
+        rows = clean(f"rows: {folder}/scores.csv and scores.json")
+        Console(soft_wrap=True).print(rows, markup=False)

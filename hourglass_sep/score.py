@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import DEVICES, MIXTURE
 from hourglass_sep.devices import choose_device
@@ -19,10 +17,12 @@ from hourglass_sep.provenance import code_hash, provenance
 from hourglass_sep.results import show, write_results
 from hourglass_sep.scoring import Row, score_clip
 from hourglass_sep.stems import Track, find_tracks
-from hourglass_sep.terminal import or_exit
+from hourglass_sep.terminal import complain, or_exit
 
 
-def score_track(protocol: Protocol, system: str, track: Track, device: str = "cpu") -> list[Row]:
+def score_track(
+    protocol: Protocol, system: str, track: Track, device: str = "cpu", lacking: dict[str, int] | None = None
+) -> list[Row]:
     """Score one track's estimates and its unprocessed mixture.
 
     Args:
@@ -30,8 +30,11 @@ def score_track(protocol: Protocol, system: str, track: Track, device: str = "cp
         system: whose estimates they are.
         track: the files.
         device: where to compute.
+        lacking: is told by how many samples stems were longer or shorter, by track.
     """
-    references, estimates, sample_rate_hz = track.load()
+    references, estimates, sample_rate_hz, n_samples = track.load()
+    if lacking is not None:
+        lacking[track.name] = n_samples
     return score_clip(
         protocol,
         track.name,
@@ -47,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="hourglass-sep score",
         description="Score stems that any tool has made. Both folders hold TRACK/STEM.wav, as MUSDB and DSD100 do, "
-        "stems and tracks under the same names. An interrupted run goes on where it ended.",
+        "stems and tracks under the same names. Lengths may differ by a quarter of a second. An "
+        "interrupted run goes on where it ended.",
     )
     result.add_argument("--reference", type=Path, required=True, metavar="DIR", help="the true stems")
     result.add_argument("--estimate", type=Path, required=True, metavar="DIR", help="the stems to be scored")
@@ -84,8 +88,9 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     if options.workers is not None:
         check_whole("--workers", options.workers)
     tracks = find_tracks(options.reference, options.estimate, stems, sums, options.partial)
-    for track in tracks:
-        track.check()  # a bad one is found before any time is spent on the others
+    lacking = {
+        track.name: track.check() for track in tracks
+    }  # a bad one is found before any time is spent on the others
     system = options.name or options.estimate.resolve().name
     if system == MIXTURE:
         raise UserError(f"{MIXTURE} is what the unprocessed mixture is called: give the estimates another --name")
@@ -95,8 +100,17 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     journal = Journal(options.out / f"unfinished-{name}.jsonl", facts)
     jobs = {track.name: track for track in tracks}
-    rows = score_all(lambda track: score_track(protocol, system, track, device), jobs, journal, options.workers)
+    rows = score_all(
+        lambda track: score_track(protocol, system, track, device, lacking), jobs, journal, options.workers
+    )
+    fitted = {name: n_samples for name, n_samples in lacking.items() if n_samples}
+    if fitted:
+        complain(
+            f"warning: stems of {len(fitted)} track(s) are longer or shorter than their reference, by up to "
+            f"{max(fitted.values())} samples: cut, or padded with silence"
+        )
     audio = {"kind": "stems", **roots, "sums": sums, "tracks": {track.name: track.paths() for track in tracks}}
+    audio["fitted_samples"] = fitted
     write_results(options.out, rows, protocol, system, {"audio": audio} | provenance())
     journal.close()
     return options.out
@@ -132,7 +146,6 @@ def main() -> None:
     """The command."""
     folder = or_exit(run)
     show(folder)
-    Console(soft_wrap=True).print(f"rows: {folder}/scores.csv and scores.json", markup=False)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hourglass_sep.constants import (
     BIT_DEPTHS,
@@ -29,7 +29,7 @@ from hourglass_sep.constants import (
     SOURCES,
 )
 from hourglass_sep.errors import UserError
-from hourglass_sep.terminal import clean, complain, tell
+from hourglass_sep.terminal import clean, complain, have_streams, tell
 
 if TYPE_CHECKING:  # they import torch
     from hourglass_sep.separate_report import Report
@@ -217,20 +217,10 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _have_streams() -> None:
-    """Let nothing depend on streams being open, or on what they can encode."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream: Any = getattr(sys, name)
-        if stream is None:  # closed by who started this
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-        elif mode == "w" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """The command."""
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait sleep soon: on a busy machine twice as fast
-    _have_streams()
+    have_streams()
     try:
         with _stopped_by_signals():
             code = run()

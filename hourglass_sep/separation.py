@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
+from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import AudioError
+from hourglass_sep.errors import AudioError, NotFiniteError
 from hourglass_sep.files import replacing, writing
 from hourglass_sep.progress import Progress, Ticker
 from hourglass_sep.separator import Separator
@@ -113,6 +114,7 @@ def separate_job(
         ticker = Ticker(progress, n_expected / rate if n_expected else None)
         blocks = decoder.blocks(output.start_seconds, output.duration_seconds)
         for mixture, sources in separator.pairs(blocks, rate, ticker):
+            _refuse_not_finite(sources, job)
             outcome.duration_seconds += mixture.shape[-1] / rate
             outcome.silent = outcome.silent and not mixture.any()
             _append(_chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output), job, sinks, outcome)
@@ -126,6 +128,13 @@ def separate_job(
         outcome.notes = decoder.notes
     outcome.work_seconds = time.perf_counter() - began
     return outcome
+
+
+def _refuse_not_finite(sources: Tensor, job: Job) -> None:
+    try:
+        refuse_not_finite(sources)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{job.song.path} is not separated: {error}") from None
 
 
 def _expected_samples(info: audio.Info, output: Output) -> int | None:

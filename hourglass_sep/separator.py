@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep import audio
-from hourglass_sep.bands import Bands, with_rounding_returned
+from hourglass_sep.bands import Bands, refuse_not_finite, with_rounding_returned
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import HIGH_BANDS, SOURCES
 from hourglass_sep.errors import SettingError
@@ -160,6 +160,7 @@ class Separator(nn.Module):
 
         Raises:
             ValueError: another shape, no samples, values that are not finite, or no rate that is possible.
+            NotFiniteError: weights that overflow; a ValueError, too.
             AudioError: a file that cannot be read.
         """
         if isinstance(song, str | Path):
@@ -174,6 +175,7 @@ class Separator(nn.Module):
         ticker = Ticker(progress, waveform.shape[-1] / rate)
         parts = [part for _, part in self.pairs([waveform], rate, ticker)]
         whole = torch.cat(parts, -1)  # (S, ...)
+        refuse_not_finite(whole)
         stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(SOURCES)}
         return Stems(stems, rate)
 
@@ -193,6 +195,7 @@ class Separator(nn.Module):
         if isinstance(blocks, Tensor | np.ndarray | str | Path):
             raise ValueError("blocks is no series of blocks: give a generator or a list, [waveform] for one")
         for _, part in self.pairs(blocks, sample_rate_hz):
+            refuse_not_finite(part)
             yield dict(zip(SOURCES, part, strict=True))
             del part
 

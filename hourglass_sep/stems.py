@@ -14,12 +14,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hourglass_sep import audio
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import DataError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+MOST_LACKING_SECONDS = 0.25
+"""By which stems may be longer or shorter than the first reference: what encoders pad and STFTs leave out."""
+
+_EXACT = (".wav", ".flac")  # whose headers have the length
 
 
 @dataclass(frozen=True)
@@ -41,42 +47,63 @@ class Track:
         references = {stem: [str(path.resolve()) for path in paths] for stem, paths in self.references.items()}
         return {"references": references, "estimates": {k: str(v.resolve()) for k, v in self.estimates.items()}}
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Compare all headers.
 
+        Returns:
+            The most samples by which a stem is longer or shorter than the first one, as far as headers say.
+
         Raises:
-            DataError: files differ in sample rate, channels or length.
+            DataError: files differ in sample rate, channels, or by more than `MOST_LACKING_SECONDS` in length.
         """
         paths = [path for parts in self.references.values() for path in parts] + list(self.estimates.values())
         first, *others = [(path, audio.info(path)) for path in paths]
+        most = 0
         for path, info in others:
             for what, unit, remedy in (
                 ("sample_rate_hz", "Hz", "resample the estimates"),
                 ("channels", "channel(s)", "convert the estimates"),
-                ("n_samples", "samples", "trim or pad the estimates"),
             ):
                 mine, theirs = getattr(first[1], what), getattr(info, what)
                 if mine != theirs:
                     raise DataError(f"{path} has {theirs} {unit}, but {first[0]} has {mine}: {remedy}")
+            exact = all(each.suffix.lower() in _EXACT for each in (path, first[0]))
+            if exact and info.n_samples is not None and first[1].n_samples is not None:
+                most = max(most, self._lacking(path, info.n_samples, first[0], first[1].n_samples, info.sample_rate_hz))
+        return most
 
-    def load(self) -> tuple[Tensor, Tensor, int]:
-        """References and estimates (S, C, N), in the order of ``references``, and their sample rate in Hz.
+    @staticmethod
+    def _lacking(path: Path, theirs: int, first: Path, mine: int, rate: int) -> int:
+        if abs(theirs - mine) > MOST_LACKING_SECONDS * rate:
+            raise DataError(
+                f"{path} has {theirs} samples, but {first} has {mine}: up to {MOST_LACKING_SECONDS:g} s are cut or "
+                "padded, trim or pad the estimates"
+            )
+        return abs(theirs - mine)
+
+    def load(self) -> tuple[Tensor, Tensor, int, int]:
+        """References and estimates (S, C, N), in the order of ``references``, their sample rate in Hz, and see `check`.
+
+        All have the first reference's length: longer ones are cut, shorter ones padded with silence, as museval does.
 
         Raises:
             DataError: see `check`.
             AudioError: a file cannot be read.
         """
         self.check()
-        references, estimates, rate = [], [], 0
-        for stem, paths in self.references.items():
-            parts = [audio.read(path) for path in paths]
-            rate = parts[0][1]
-            references.append(torch.stack([waveform for waveform, _ in parts]).sum(0))
-            estimates.append(audio.read(self.estimates[stem])[0])
-        if len({waveform.shape for waveform in references + estimates}) > 1:  # compressed files' headers are estimates
-            lengths = ", ".join(str(waveform.shape[-1]) for waveform in references + estimates)
-            raise DataError(f"the stems of {self.name} decode to different lengths ({lengths}): convert them to wav")
-        return torch.stack(references), torch.stack(estimates), rate
+        first = next(iter(self.references.values()))[0]
+        waveform, rate = audio.read(first)
+        n_samples, most = waveform.shape[-1], 0
+
+        def read(path: Path) -> Tensor:
+            nonlocal most
+            found = waveform if path == first else audio.read(path)[0]
+            most = max(most, self._lacking(path, found.shape[-1], first, n_samples, rate))
+            return F.pad(found, (0, n_samples - found.shape[-1]))
+
+        references = [torch.stack([read(path) for path in paths]).sum(0) for paths in self.references.values()]
+        estimates = [read(self.estimates[stem]) for stem in self.references]
+        return torch.stack(references), torch.stack(estimates), rate, most
 
 
 def find_tracks(
@@ -136,12 +163,19 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
         raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
     folders: dict[Path, dict[str, Path]] = {}
     here, there = (Path(os.path.abspath(path)) for path in (root, other))
-    paths = [
-        Path(folder) / name
-        for folder, _, names in os.walk(root, followlinks=True)
-        if here.is_relative_to(there) or not Path(os.path.abspath(folder)).is_relative_to(there)
-        for name in names
-    ]
+    seen: set[str] = set()
+    paths = []
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or (
+            seen and Path(os.path.realpath(root)).is_relative_to(real)
+        ):  # linked to once more, or around
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        if here.is_relative_to(there) or not Path(os.path.abspath(folder)).is_relative_to(there):
+            paths += [Path(folder) / name for name in names]
     for path in sorted(paths):
         if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from hourglass_sep.errors import UserError
 
 Result = TypeVar("Result")
 
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, marks that turn the direction of writing, and bytes that are no text."""
+
+
 def clean(text: str) -> str:
     """A text without control characters, which names of files may hold: they would colour the screen, or end a line."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def tell(text: str, stream: IO[str]) -> None:
@@ -49,8 +54,30 @@ def complain(text: str) -> None:
     tell(clean(text), sys.stderr)
 
 
+def have_streams() -> None:
+    """Let nothing depend on streams being open, or on what they can encode."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream: Any = getattr(sys, name)
+        if stream is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Leave a standard output that is full, or that nobody reads any more, alone: the work is done and written."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def or_exit(command: Callable[[], Result]) -> Result:
     """What a command returns; what the user can mend ends the process with one line and the error's exit code."""
+    have_streams()
     try:
         return command()
     except UserError as error:

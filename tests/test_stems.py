@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import soundfile
 import torch
 from test_metrics import museval_bss_eval
 
-from hourglass_sep import score
+from hourglass_sep import report, results, score
 from hourglass_sep.errors import UserError
 from hourglass_sep.stems import find_tracks
 
@@ -51,12 +53,12 @@ def interrupted_after_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     scored: list[str] = []
     pressed: list[bool] = []
 
-    def watched(protocol, system, track, device):
+    def watched(protocol, system, track, *more):
         if scored and not pressed:
             pressed.append(True)
             raise KeyboardInterrupt
         scored.append(track.name)
-        return original(protocol, system, track, device)
+        return original(protocol, system, track, *more)
 
     monkeypatch.setattr(score, "score_track", watched)
     with pytest.raises(UserError, match="1 of 2 clips are done and kept"):
@@ -110,7 +112,7 @@ def test_dsd100_and_flat_layouts_pair_by_the_tracks_names(tmp_path: Path) -> Non
     assert list(track.estimates) == ["bass", "vocals"]
     (alone,) = find_tracks(tmp_path / "made" / "001 - A - Song", tmp_path / "made" / "001 - A - Song")
     assert alone.name == "001 - A - Song"
-    references, estimates, rate = track.load()
+    references, estimates, rate, _ = track.load()
     assert references.shape == estimates.shape == (2, 1, 9000)
     assert rate == RATE
     torch.testing.assert_close(references, estimates, atol=1e-4, rtol=0)  # of 16 bits each
@@ -147,7 +149,11 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        (lambda made: write(made, "drums.wav", noise(19999, 2)), [], "drums.wav has 19999 samples, but .* has 20000"),
+        (
+            lambda made: write(made, "drums.wav", noise(17999, 2)),
+            [],
+            r"17999 samples, but .* 20000: up to 0\.25 s are cut",
+        ),
         (lambda made: write(made, "drums.wav", noise(20000, 2), 16000), [], "drums.wav has 16000 Hz, but .* has 8000"),
         (lambda made: write(made, "drums.wav", noise(20000)), [], r"drums.wav has 1 channel\(s\), but .* has 2"),
         (lambda made: (made / "drums.wav").unlink(), [], "estimate of test/Ann - One lacks drums .it has bass"),
@@ -219,3 +225,52 @@ def test_references_without_an_estimate_may_be_left_out(tmp_path: Path) -> None:
     for path in (tmp_path / "made" / "test" / "Ann - One").iterdir():
         path.unlink()
     assert {r["clip"] for r in run(tmp_path, "--partial")["rows"]} == {"test/Bob & Co - Two"}
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("change", [-1, 317, -1900])
+def test_stems_of_almost_the_references_length_are_cut_or_padded_and_it_is_said_once(
+    suffix: str, change: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = noise(20000, 2)
+    for track in ("one", "two"):
+        write(tmp_path / "ref" / track, "vocals.wav", reference)
+        folder = tmp_path / "est" / track
+        folder.mkdir(parents=True)
+        longer = np.concatenate([reference, np.zeros((400, 2))])[: 20000 + change]
+        soundfile.write(folder / f"vocals.{suffix}", longer, 8000)
+    arguments = ["--reference", str(tmp_path / "ref"), "--estimate", str(tmp_path / "est"), "-o", str(tmp_path / "out")]
+    score.run([*arguments, "--protocol", "si_sdr"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r"warning: stems of 2 track\(s\) are longer or shorter .* by up to \d+ samples: cut, or padded", line
+    )
+    content = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert content["audio"]["fitted_samples"].keys() == {"one", "two"}
+    assert {row["n_samples"] for row in content["rows"]} == {20000}
+
+
+@pytest.mark.parametrize(
+    "links", [{"loop": "."}, {"loop": ".", "more": ".."}, {"a": "one", "b": "one"}, {"one/up": "../.."}]
+)
+def test_folders_that_are_linked_to_are_scored_once(links: dict[str, str], tmp_path: Path) -> None:
+    for root in ("ref", "est"):
+        write(tmp_path / root / "one", "vocals.wav", noise(9000, 1))
+        for name, target in links.items():
+            (tmp_path / root / name).symlink_to(target, target_is_directory=True)
+    (track,) = find_tracks(tmp_path / "ref", tmp_path / "est")
+    assert track.name == "one"
+
+
+def test_a_name_that_is_no_text_is_scored_written_down_and_reported(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for root in ("ref", "est"):
+        write(tmp_path / root / "plain", "vocals.wav", noise(9000, 1))
+        (tmp_path / root / "plain").rename(tmp_path / root / name)
+    arguments = ["--reference", str(tmp_path / "ref"), "--estimate", str(tmp_path / "est"), "-o", str(tmp_path / "out")]
+    score.run([*arguments, "--protocol", "si_sdr"])
+    results.show(tmp_path / "out")
+    assert {row["clip"] for row in json.loads((tmp_path / "out" / "scores.json").read_text())["rows"]} == {name}
+    assert r"caf\udce9" in (tmp_path / "out" / "scores.csv").read_text()
+    report.make_report([tmp_path / "out"], tmp_path / "report")
+    assert r"caf\udce9" in (tmp_path / "report" / "worst.csv").read_text()

@@ -13,6 +13,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from hourglass_sep.card import check_archive, misfit, problem, read_card
 from hourglass_sep.errors import CheckpointError
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.paths import WEIGHTS_DIR
@@ -89,24 +90,39 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise CheckpointError(f"{path} holds NaN or infinite weights, its training diverged: give another file")
-    if isinstance(description.get("model"), dict):
+    reason = problem(description)
+    if not reason:
         description["model"] = _LATER | description["model"]
+        reason = misfit(weights, _wanted(path, description))
+    if not reason and not all(bool(value.isfinite().all()) for value in weights.values()):
+        reason = "holds NaN or infinite weights, its training diverged"
+    if reason:
+        raise CheckpointError(f"{path} {reason}: give another file")
     return description, weights
 
 
+def _wanted(path: Path, description: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of the network that is described, without memory for their numbers."""
+    try:
+        with torch.device("meta"):
+            return StackedHourglass(**description["model"]).state_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
+
+
 def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    check_archive(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # there is no end to what unpickling another file may raise
         raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
     if not isinstance(checkpoint, dict) or not {KEY, "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} is a checkpoint of something else: give one that hourglass_sep.train wrote")
-    prefix = "separator.network."
-    weights = {
-        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
-    }
+    prefix, state = "separator.network.", checkpoint["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{path} holds no weights by name: give a checkpoint that hourglass_sep.train wrote")
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return checkpoint[KEY], weights
 
 
@@ -115,7 +131,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     if not card.is_file():
         raise CheckpointError(f"{path} has no card: put {card.name} beside it")
     try:
-        return json.loads(card.read_text()), safetensors.torch.load_file(path)
+        return read_card(card), safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
