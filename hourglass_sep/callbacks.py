@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -56,18 +55,14 @@ class RecentCheckpoint(ModelCheckpoint):
     """A `ModelCheckpoint` for the middle of an epoch: only where a resumed run can go on as this one does.
 
     Not between the batches of an accumulated step, whose gradients a checkpoint does not hold, and not before the
-    validation at the end of an epoch, which would be left out: but before the last step of an epoch always, so that a
-    run that is stopped while it validates has lost that step only.
+    validation at the end of an epoch, which would be left out.
     """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time and nothing is pending."""
-        accumulated = trainer.accumulate_grad_batches
-        if (batch_idx + 1) % accumulated == 0 and not trainer.is_last_batch:
-            if batch_idx + 1 + accumulated >= trainer.num_training_batches:
-                self._last_time_checked = -math.inf
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,10 +14,9 @@ import hydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from hourglass_sep.errors import Interrupted, UserError
+from hourglass_sep.errors import UserError
 from hourglass_sep.paths import CONFIG_DIR
 
 _IDLE_WARNINGS = (
@@ -59,13 +57,8 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
                 except Exception as error:
                     _end(error)
 
-            received: list[int] = []
-            signal.signal(signal.SIGTERM, functools.partial(_interrupt, received))
             try:
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
-            except KeyboardInterrupt:
-                print("error: interrupted: nothing was begun that could be kept", file=sys.stderr)
-                raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None
             except Exception as error:
                 if not composed and isinstance(error, ValueError):  # Hydra's answer to model=null and the like
                     error = UserError(f"the options do not make a config ({error}): see --help")
@@ -96,16 +89,8 @@ def _silence_advertising() -> None:
         logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
 
 
-def _interrupt(received: list[int], number: int, frame: object) -> None:
-    """End on SIGTERM as on Ctrl-C."""
-    received.append(number)
-    raise KeyboardInterrupt
-
-
 def _end(error: Exception) -> None:
     """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
-    if isinstance(error, Interrupted) and rank_zero_only.rank:  # type: ignore[attr-defined]
-        raise SystemExit(0)  # the first process says it, and would be killed if another failed
     line = _explain(error)
     if line is None:
         raise error

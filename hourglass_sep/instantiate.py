@@ -15,7 +15,6 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hourglass_sep.callbacks import StepProgress
-from hourglass_sep.checkpoint_io import AtomicCheckpointIO
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.options import GROUPS
@@ -116,7 +115,6 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
         return make(
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[AtomicCheckpointIO()],
             enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
             **settings,
         )

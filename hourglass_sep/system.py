@@ -16,7 +16,6 @@ from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.losses import Batch
 from hourglass_sep.protocols import Protocol
-from hourglass_sep.resuming import RECIPE, carry_over, read_resumable, recipe
 from hourglass_sep.scoring import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import KEY, describe
@@ -115,22 +114,6 @@ class SeparationSystem(pl.LightningModule):
         schedule = {"scheduler": self._scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def resume(self, path: str, max_steps: int) -> list[str]:
-        """Look at the checkpoint that training is to go on from; return what the user should know of it.
-
-        Raises:
-            CheckpointError: training cannot go on from it.
-        """
-        return self._carry_over(read_resumable(path, self.separator, max_steps), path)
-
-    def _carry_over(self, checkpoint: dict[str, Any], path: str) -> list[str]:
-        return carry_over(checkpoint, path, self._optimizer, self._scheduler)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the schedule that is configured now in the place of another one."""
-        self._carry_over(checkpoint, "the checkpoint")
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds the separator, in plain types."""
         checkpoint[KEY] = describe(self.separator)
-        checkpoint[RECIPE] = recipe(self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from hourglass_sep.baselines import OracleMask
 from hourglass_sep.checks import check_whole
-from hourglass_sep.errors import UserError
+from hourglass_sep.errors import CheckpointError, UserError
 from hourglass_sep.evaluate import evaluate_all
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
@@ -32,12 +33,10 @@ from hourglass_sep.loggers import finalize
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.provenance import provenance
 from hourglass_sep.results import show, write_results
-from hourglass_sep.run_folder import own
 from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
-from hourglass_sep.stopping import SaveAndStop
 from hourglass_sep.system import ESTIMATE
-from hourglass_sep.terminal import complain
+from hourglass_sep.weights import describe, read
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -50,11 +49,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
         UserError: missing data, too few devices, a checkpoint that cannot be resumed.
     """
     refuse_parallel_sweep(cfg)
-    with own(Path(cfg.paths.run_dir), cfg.ckpt_path):
-        return _train(cfg)
-
-
-def _train(cfg: DictConfig) -> dict[str, float]:
     check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     if cfg.seed is not None:
         check_whole("seed", cfg.seed, least=0)
@@ -63,19 +57,16 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     datamodule = instantiate(cfg.data)
     datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
     if cfg.ckpt_path is not None:
-        for note in system.resume(cfg.ckpt_path, cfg.trainer.max_steps):
-            rank_zero_only(complain)(f"warning: {note}")
+        check_resumable(cfg.ckpt_path, system.separator, cfg.trainer.max_steps)
     loggers: Sequence[Logger] = []
     status = "failed"
     try:
         loggers = build_loggers(cfg.logger)
-        stop = SaveAndStop(Path(cfg.paths.checkpoint_dir, "last.ckpt"))
-        trainer = build_trainer(cfg, [*build_callbacks(cfg.callbacks), stop], loggers)
+        trainer = build_trainer(cfg, build_callbacks(cfg.callbacks), loggers)
         facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
         for logger in loggers:
             logger.log_hyperparams(facts)
-        with stop:
-            trainer.fit(system, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
+        trainer.fit(system, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if cfg.test and trainer.is_global_zero:
             clips = datamodule.clips().test
@@ -99,6 +90,25 @@ def best_checkpoint(cfg: DictConfig) -> Path:
     folder = Path(cfg.paths.checkpoint_dir)
     best = folder / "best.ckpt"
     return best if best.exists() else folder / "last.ckpt"
+
+
+def check_resumable(path: str, separator: Separator, max_steps: int) -> None:
+    """Find out early whether training can go on from a checkpoint.
+
+    Raises:
+        CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
+    """
+    description, _ = read(path)
+    own = describe(separator)
+    for part in ("model", "audio"):
+        if description[part] != own[part]:
+            wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
+            raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")
+    if 0 <= max_steps <= checkpoint["global_step"]:
+        raise CheckpointError(f"{path} has {checkpoint['global_step']} steps behind it: raise trainer.max_steps")
 
 
 def refuse_parallel_sweep(cfg: DictConfig) -> None:
