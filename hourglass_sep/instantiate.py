@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from hourglass_sep.callbacks import StepProgress
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.loggers import forgiving
 from hourglass_sep.options import GROUPS
 from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
@@ -82,8 +83,12 @@ def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
 
 
 def build_loggers(cfg: DictConfig | None) -> list[Logger]:
-    """All loggers of the group."""
-    return [instantiate(node) for node in (cfg or {}).values()]
+    """All loggers of the group, each so that its failures are warnings.
+
+    Raises:
+        UserError: a setting of a logger that is not possible.
+    """
+    return [forgiving(instantiate(node)) for node in (cfg or {}).values()]
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
