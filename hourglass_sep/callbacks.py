@@ -12,6 +12,7 @@ import wandb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 from torch.optim import Optimizer
 
 from hourglass_sep.checks import check_whole
@@ -20,6 +21,7 @@ from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.errors import UserError
 from hourglass_sep.figures import picture
+from hourglass_sep.loggers import Attempt
 from hourglass_sep.system import SeparationSystem
 
 
@@ -131,6 +133,7 @@ class Preview(Callback):
 
     def __init__(self, clips: int = 2) -> None:
         self.clips = clips
+        self._attempt = Attempt("W&B preview")
         self._rows: list[list[Any]] = []
         self._pictures: dict[str, np.ndarray] = {}
 
@@ -149,12 +152,15 @@ class Preview(Callback):
         assert isinstance(pl_module, SeparationSystem)
         mixture = batch.sources.sum(0)
         estimates = pl_module.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
-        sounds = [wandb.Audio(x.cpu().numpy(), SAMPLE_RATE_HZ) for x in (mixture, *estimates, *batch.sources)]
         canvas = FigureCanvasAgg(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
         canvas.draw()
         image = np.asarray(canvas.buffer_rgba())[..., :3]
-        self._rows.append([batch.name, *sounds, wandb.Image(image)])
-        self._pictures[batch.name] = image
+        self._attempt(self._keep, batch.name, [mixture, *estimates, *batch.sources], image)
+
+    def _keep(self, name: str, sounds: list[Tensor], image: np.ndarray) -> None:
+        media = [wandb.Audio(x.cpu().numpy(), SAMPLE_RATE_HZ) for x in sounds]  # files, in the temporary folder
+        self._rows.append([name, *media, wandb.Image(image)])
+        self._pictures[name] = image
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the table."""
@@ -163,7 +169,6 @@ class Preview(Callback):
             columns = ["clip", "mixture"]
             columns += [f"{name} {kind}" for kind in ("estimate", "reference") for name in SOURCES]
             logger.log_table("val/preview", columns=[*columns, "spectrograms and masks"], data=self._rows)
-            # Offline, a table's media wait in W&B's own cache; pictures by themselves lie in the run folder.
             logger.log_image("val/pictures", [*self._pictures.values()], caption=[*self._pictures])
         self._rows, self._pictures = [], {}
 

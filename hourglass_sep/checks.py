@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 from hourglass_sep.errors import SettingError
 
+LARGEST_SEED = 2**32 - 1
 
-def check_whole(key: str, value: object, least: int = 1) -> None:
-    """Accept whole numbers from ``least`` on.
+
+def check_whole(key: str, value: object, least: int = 1, most: int | None = None) -> None:
+    """Accept whole numbers from ``least`` on, up to ``most``.
 
     Raises:
         SettingError: the value is something else.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SettingError(f"{key}={value!r} is not allowed: give a whole number from {least} on")
+    if most is not None and value > most:
+        raise SettingError(f"{key}={value!r} is not allowed: give a whole number from {least} to {most}")
 
 
 def check_choice(key: str, value: object, allowed: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from hourglass_sep.errors import DataError, SettingError
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import build_loggers, build_post
 from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.loggers import finalize
+from hourglass_sep.loggers import Attempt, finalize
 from hourglass_sep.options import GROUPS
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.provenance import code_hash, provenance
@@ -161,7 +161,8 @@ def _log(loggers: Sequence[Logger], rows: Sequence[Row], protocol: Protocol, fac
             logger.log_hyperparams({"protocol": protocol.describe(), **facts})
             logger.log_metrics(as_metrics(rows, protocol, ESTIMATE, facts["part"]))
             if isinstance(logger, WandbLogger):
-                log_to_wandb(make_report([run], run / "report"), logger.experiment)
+                report = make_report([run], run / "report")
+                Attempt("W&B report")(log_to_wandb, report, logger.experiment)
             status = "success"
         finally:
             finalize(logger, status)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import logging
 import os
-import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import hydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from hourglass_sep.errors import UserError
+from hourglass_sep.errors import Interrupted, UserError
 from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.quoting import hydra_arguments
+from hourglass_sep.terminal import complain
 
 _IDLE_WARNINGS = (
     "Experiment logs directory .* exists",  # Hydra made it for this run
@@ -29,6 +35,10 @@ _IDLE_WARNINGS = (
     ".*sync_dist=True",  # validation scores are gathered before they are logged
     ".*does not have many workers",  # cutting patches takes a fraction of a step, see `make bench`
 )
+
+
+_ADVERTISERS = ("pytorch_lightning", "lightning_fabric")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -43,70 +53,77 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
         def main() -> None:
             # Hydra would print several lines and end with 1; with this variable it raises instead.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-            _silence_advertising()
-            sys.argv[1:] = [quote_group_option(expand_home(argument)) for argument in sys.argv[1:]]
             composed = False
 
             @functools.wraps(task)
             def job(cfg: DictConfig) -> None:
                 nonlocal composed
                 composed = True
+                # Here and not in `main`: other launchers run jobs in processes of their own.
+                _silence_advertising()
                 # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
                 try:
                     task(cfg)
-                except Exception as error:
-                    _end(error)
+                except (Exception, KeyboardInterrupt) as error:
+                    end(error)
 
             try:
+                sys.argv[1:] = hydra_arguments(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 if not composed and isinstance(error, ValueError):  # Hydra's answer to model=null and the like
                     error = UserError(f"the options do not make a config ({error}): see --help")
-                _end(error)
+                end(error)
 
         return main
 
     return decorate
 
 
-def expand_home(argument: str) -> str:
-    """``data.root=~/MIR-1K`` to the folder that is meant; shells leave the tilde alone there, and Hydra refuses it."""
-    key, equals, value = argument.partition("=")
-    return key + equals + os.path.expanduser(value)
-
-
-def quote_group_option(argument: str) -> str:
-    """``stacks=1,2`` to ``stacks='1','2'``: Hydra refuses whole numbers as names of a group's options."""
-    key, equals, values = argument.partition("=")
-    return key + equals + re.sub(r"\b(\d+)\b(?!')", r"'\1'", values) if key == "stacks" else argument
-
-
 def _silence_advertising() -> None:
     """Keep the terminal for what the user can act upon."""
+    logging.raiseExceptions = False  # a log file on a full disk: the run's own files say so
     for message in _IDLE_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    for library in ("pytorch_lightning", "lightning_fabric"):  # tips, "TPU available: False"
+    for library in _ADVERTISERS:  # tips, "TPU available: False"
         logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
 
 
-def _end(error: Exception) -> None:
+def end(error: BaseException) -> NoReturn:
     """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
     line = _explain(error)
     if line is None:
         raise error
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    raise SystemExit(getattr(error, "exit_code", 2)) from None
+    if isinstance(error, Interrupted) and rank_zero_only.rank:  # type: ignore[attr-defined]
+        raise SystemExit(0) from None  # the first process says it; another exit code would have it killed
+    complain(f"error: {' '.join(line.split())}")
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 2)
+    raise SystemExit(code) from None
 
 
-def _explain(error: Exception) -> str | None:
+def _explain(error: BaseException) -> str | None:
     """What the user did, if it was the user."""
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, UserError):
         return str(cause)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}: choose another place, hydra.run.dir= for a run's folder"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted: run it again"
+    if isinstance(error, OSError):
+        place = error.filename or _file_of(error)
+        if place:
+            room = "make room, or " if error.errno in _FULL else ""
+            return f"{place}: {error.strerror}: {room}choose another place, hydra.run.dir= for a run's folder"
     if isinstance(error, (HydraException, OmegaConfBaseException, MisconfigurationException)):
         return str(error if isinstance(error, InstantiationException) else cause)
+    return None
+
+
+def _file_of(error: OSError) -> str | None:
+    """The file that was written when a write failed, which the error itself does not say."""
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, "name", None), str):
+                return str(value.name)  # type: ignore[attr-defined]
     return None

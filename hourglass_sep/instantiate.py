@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,16 +14,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hourglass_sep.callbacks import StepProgress
+from hourglass_sep.checkpointing import AtomicCheckpointIO
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.loggers import forgiving
 from hourglass_sep.options import GROUPS
 from hourglass_sep.protocols import load_protocol
 from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
 
+_REHEARSED = 20000
+_TRAINERS = ("pytorch_lightning", "lightning_fabric", "torchmetrics")
 _ROUNDED_INPUTS = ("bf16-true", "16-true")
 
 VALIDATION_PROTOCOL = "mir1k"
@@ -68,11 +73,27 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
         load_protocol(VALIDATION_PROTOCOL),
         compiler,
     )
+    _rehearse(system, cfg.trainer.max_steps)
+    return system
+
+
+def _rehearse(system: SeparationSystem, max_steps: Any) -> None:
+    """Take the steps of the schedule with no network: what is wrong at step 12 000 is said before the first.
+
+    Raises:
+        SettingError: a setting of the optimiser or the schedule that is not possible.
+    """
+    steps = min(max_steps, _REHEARSED) if isinstance(max_steps, int) and max_steps > 0 else 2
     try:
         system.configure_optimizers()
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+        optimizer, scheduler = system.make_recipe([torch.nn.Parameter(torch.zeros(1))])
+        if getattr(scheduler, "T_max", 1) < 1:
+            raise ValueError("scheduler.T_max is below 1: give trainer.max_steps or scheduler.T_max")
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+    except Exception as error:  # of torch's choosing
         raise SettingError(f"optimizer or scheduler: {error}: see conf/optimizer and conf/scheduler") from error
-    return system
 
 
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
@@ -82,17 +103,21 @@ def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
 
 
 def build_loggers(cfg: DictConfig | None) -> list[Logger]:
-    """All loggers of the group."""
-    return [instantiate(node) for node in (cfg or {}).values()]
-
-
-def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """The trainer; a run that is shorter than the logging interval logs every step.
+    """All loggers of the group, each so that its failures are warnings.
 
     Raises:
-        UserError: a setting that Lightning refuses.
+        UserError: a setting of a logger that is not possible.
     """
-    settings: dict[str, Any] = {}
+    return [forgiving(instantiate(node)) for node in (cfg or {}).values()]
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Find out early whether the trainer's settings are possible here.
+
+    Raises:
+        UserError: one that is not.
+    """
+    check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     if str(cfg.trainer.precision) in _ROUNDED_INPUTS:
         mixed = str(cfg.trainer.precision).replace("true", "mixed")
         raise SettingError(
@@ -107,19 +132,51 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     for name in ("max_steps", "log_every_n_steps"):
         if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
             raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+    """The trainer; a run that is shorter than the logging interval logs every step.
+
+    Raises:
+        UserError: a setting that Lightning refuses.
+    """
+    settings: dict[str, Any] = {}
     if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
         settings["log_every_n_steps"] = 1
     # Hydra would look into arguments that it is given, and a logger that does nothing answers to everything.
     make = instantiate(cfg.trainer, _partial_=True)
+    plugins = make.keywords.pop("plugins", None) or []
+    plugins = plugins if isinstance(plugins, list) else [plugins]
     try:
         return make(
             callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(), *plugins],
             logger=loggers or False,
             enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
             **settings,
         )
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+    except Exception as error:  # of Lightning's choosing
         raise UserError(f"trainer or strategy: {error}: see conf/trainer and conf/strategy") from error
+
+
+@contextmanager
+def settings_named() -> Iterator[None]:
+    """Turn complaints that Lightning itself raises while it trains, which are about settings, into one line.
+
+    Raises:
+        UserError: in place of an exception whose innermost frame is Lightning's, or where memory ran out.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError("out of memory: lower data.batch_size, or model.channels or model.stacks") from error
+    except Exception as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _TRAINERS:
+            raise
+        raise UserError(f"trainer or callbacks: {error}: see conf/trainer and conf/callbacks") from error
 
 
 def count_devices(devices: int | str | list[int]) -> int:

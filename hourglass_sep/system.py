@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.losses import Batch
 from hourglass_sep.protocols import Protocol
+from hourglass_sep.resuming import RECIPE, follow_config, keep_patience, recipe_of
 from hourglass_sep.scoring import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.separator import Separator
 from hourglass_sep.weights import KEY, describe
@@ -110,10 +111,32 @@ class SeparationSystem(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and a schedule that counts optimiser steps."""
-        optimizer = self._optimizer(self.separator.network.parameters())
-        schedule = {"scheduler": self._scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        optimizer, scheduler = self.make_recipe(self.separator.network.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def make_recipe(self, parameters: Iterable[nn.Parameter]) -> tuple[Optimizer, LRScheduler]:
+        """A new optimiser of these parameters, and its schedule."""
+        optimizer = self._optimizer(parameters)
+        return optimizer, self._scheduler(optimizer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down what rebuilds the separator, in plain types."""
+        """Write down what rebuilds the separator, and the recipe's classes, in plain types."""
         checkpoint[KEY] = describe(self.separator)
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        checkpoint[RECIPE] = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the recipe's settings be those of the config, the optimiser's state the checkpoint's."""
+        follow_config(checkpoint, *self._rehearsal(), "ckpt_path")
+        keep_patience(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def _rehearsal(self) -> tuple[Optimizer, LRScheduler]:
+        return self.make_recipe([nn.Parameter(torch.zeros(1))])
+
+    def check_recipe(self, path: str, checkpoint: dict[str, Any]) -> list[str]:
+        """What of the recipe differs from that of a checkpoint's run; see `follow_config`.
+
+        Raises:
+            CheckpointError: the optimiser is of another kind.
+        """
+        return follow_config(recipe_of(checkpoint), *self._rehearsal(), path)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from hourglass_sep.baselines import OracleMask
-from hourglass_sep.checks import check_whole
-from hourglass_sep.errors import CheckpointError, UserError
+from hourglass_sep.checks import LARGEST_SEED, check_whole
+from hourglass_sep.data.datamodule import Mir1kDataModule
+from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate_all
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
@@ -26,17 +28,21 @@ from hourglass_sep.instantiate import (
     build_post,
     build_system,
     build_trainer,
-    check_devices,
+    check_trainer,
     count_devices,
+    settings_named,
 )
 from hourglass_sep.loggers import finalize
 from hourglass_sep.masking import ideal_ratio_mask
 from hourglass_sep.provenance import provenance
 from hourglass_sep.results import show, write_results
+from hourglass_sep.resuming import check_callbacks, read_resumable
+from hourglass_sep.run_folder import claimed
 from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
-from hourglass_sep.system import ESTIMATE
-from hourglass_sep.weights import describe, read
+from hourglass_sep.stopping import Stop
+from hourglass_sep.system import ESTIMATE, SeparationSystem
+from hourglass_sep.terminal import complain
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -46,43 +52,80 @@ def run(cfg: DictConfig) -> dict[str, float]:
         The last value of everything that was logged.
 
     Raises:
-        UserError: missing data, too few devices, a checkpoint that cannot be resumed.
+        UserError: missing data, too few devices, a setting that is not possible, a checkpoint that cannot be resumed, a
+            run folder that is another run's.
+        Interrupted: a signal ended training; what was kept is said.
     """
+    stop = Stop(Path(cfg.paths.checkpoint_dir) / "last.ckpt", cfg.ckpt_path)
+    with stop.listening():
+        return _run(cfg, stop)
+
+
+def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
     refuse_parallel_sweep(cfg)
-    check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    check_trainer(cfg)
     if cfg.seed is not None:
-        check_whole("seed", cfg.seed, least=0)
+        check_whole("seed", cfg.seed, least=0, most=LARGEST_SEED)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     system = build_system(cfg)
     datamodule = instantiate(cfg.data)
     datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
+    callbacks = build_callbacks(cfg.callbacks)
     if cfg.ckpt_path is not None:
-        check_resumable(cfg.ckpt_path, system.separator, cfg.trainer.max_steps)
+        check_resuming(cfg, system, callbacks)
     loggers: Sequence[Logger] = []
     status = "failed"
-    try:
-        loggers = build_loggers(cfg.logger)
-        trainer = build_trainer(cfg, build_callbacks(cfg.callbacks), loggers)
-        facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
-        for logger in loggers:
-            logger.log_hyperparams(facts)
-        trainer.fit(system, datamodule=datamodule, ckpt_path=cfg.ckpt_path, weights_only=True)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if cfg.test and trainer.is_global_zero:
-            clips = datamodule.clips().test
-            best = Separator.from_checkpoint(best_checkpoint(cfg), **build_post(cfg))
-            ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
-            rows = evaluate_all(best, clips, system.protocol, ceiling, what="testing")
-            write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
-            scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
-            metrics |= scores
+    with claimed(cfg):
+        try:
+            loggers = build_loggers(cfg.logger)
+            trainer = build_trainer(cfg, [*callbacks, stop], loggers)
+            facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
             for logger in loggers:
-                logger.log_metrics(scores, step=trainer.global_step)
-        status = "success"
-    finally:
-        for logger in loggers:
-            finalize(logger, status)
+                logger.log_hyperparams(facts)
+            ckpt_path = None if cfg.ckpt_path is None else str(Path(cfg.ckpt_path).expanduser().absolute())
+            with settings_named():
+                stop.fit(trainer, lambda: trainer.fit(system, None, None, datamodule, ckpt_path, weights_only=True))
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            if cfg.test and trainer.is_global_zero:
+                metrics |= _test(cfg, system, datamodule, trainer, facts, loggers)
+            status = "success"
+        finally:
+            for logger in loggers:
+                finalize(logger, status)
     return metrics
+
+
+def _test(
+    cfg: DictConfig,
+    system: SeparationSystem,
+    datamodule: Mir1kDataModule,
+    trainer: pl.Trainer,
+    facts: dict[str, Any],
+    loggers: Sequence[Logger],
+) -> dict[str, float]:
+    """Score the test clips with the best checkpoint, write and log the scores."""
+    best = Separator.from_checkpoint(best_checkpoint(cfg), **build_post(cfg))
+    ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
+    rows = evaluate_all(best, datamodule.clips().test, system.protocol, ceiling, what="testing")
+    write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
+    scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
+    for logger in loggers:
+        logger.log_metrics(scores, step=trainer.global_step)
+    return scores
+
+
+def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequence[Callback]) -> None:
+    """Find out early whether training can go on from a checkpoint, and say which of its settings change.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    path = cfg.ckpt_path
+    checkpoint = read_resumable(path, system.separator, cfg.trainer.max_steps, cfg.trainer.get("max_epochs"))
+    check_callbacks(path, checkpoint, callbacks)
+    changes = system.check_recipe(path, checkpoint)
+    if changes and not rank_zero_only.rank:  # type: ignore[attr-defined]
+        complain(f"{path} is resumed with other settings than before: {', '.join(changes)}")
 
 
 def best_checkpoint(cfg: DictConfig) -> Path:
@@ -90,25 +133,6 @@ def best_checkpoint(cfg: DictConfig) -> Path:
     folder = Path(cfg.paths.checkpoint_dir)
     best = folder / "best.ckpt"
     return best if best.exists() else folder / "last.ckpt"
-
-
-def check_resumable(path: str, separator: Separator, max_steps: int) -> None:
-    """Find out early whether training can go on from a checkpoint.
-
-    Raises:
-        CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
-    """
-    description, _ = read(path)
-    own = describe(separator)
-    for part in ("model", "audio"):
-        if description[part] != own[part]:
-            wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
-            raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
-    if "optimizer_states" not in checkpoint:
-        raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")
-    if 0 <= max_steps <= checkpoint["global_step"]:
-        raise CheckpointError(f"{path} has {checkpoint['global_step']} steps behind it: raise trainer.max_steps")
 
 
 def refuse_parallel_sweep(cfg: DictConfig) -> None:
@@ -137,7 +161,10 @@ def main(cfg: DictConfig) -> None:
     for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
         if name in metrics:
             console.print(f"{name} {metrics[name]:.2f} dB")
-    console.print(f"checkpoint: {best_checkpoint(cfg)}")
+    if best_checkpoint(cfg).exists():
+        console.print(f"checkpoint: {best_checkpoint(cfg)}")
+    else:
+        console.print("no checkpoint was written: trainer.fast_dev_run, no steps, or callbacks without one")
     console.print(f"run folder: {cfg.paths.run_dir}")
 
 

@@ -7,14 +7,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.hydra_main import expand_home, quote_group_option
 from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system
 from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.quoting import hydra_argument
 
 REPO = Path(__file__).resolve().parent.parent
 GROUPS = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name != "hydra")
 OPTIONS = [
-    quote_group_option(f"{group}={path.stem}")
+    hydra_argument(f"{group}={path.stem}")
     for group in GROUPS
     if group not in ("experiment", "hparams_search")
     for path in sorted((CONFIG_DIR / group).glob("*.yaml"))
@@ -56,7 +56,7 @@ def test_evaluate_and_demo_compose() -> None:
 
 def test_stacks_group_and_model_key_are_the_same_setting() -> None:
     for override in ("stacks=2", "model.stacks=2"):
-        assert composed("train", quote_group_option(override)).model.stacks == 2
+        assert composed("train", hydra_argument(override)).model.stacks == 2
     assert composed("train", "stacks='1'", "model.stacks=4").model.stacks == 4
     assert composed("train").model.stacks == 4
 
@@ -117,16 +117,3 @@ def test_wandb_sweep_file_overrides_keys_that_exist() -> None:
     ]
     cfg = composed("train", *fixed, *chosen)
     assert isinstance(instantiate(cfg.model), StackedHourglass)
-
-
-def test_quoting_touches_the_stacks_group_only() -> None:
-    assert quote_group_option("stacks=1,2") == "stacks='1','2'"
-    assert quote_group_option("stacks='1','2'") == "stacks='1','2'"
-    for argument in ("model.stacks=1,2", "-m", "seed=3", "data.root=/x/stacks=1"):
-        assert quote_group_option(argument) == argument
-
-
-def test_a_tilde_in_a_value_is_the_home_folder() -> None:
-    assert expand_home("data.root=~/MIR-1K") == f"data.root={Path.home()}/MIR-1K"
-    for argument in ("~model", "-m", "data.root=a~b", "x=y=~"):
-        assert expand_home(argument) == argument
