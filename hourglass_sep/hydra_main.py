@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from hourglass_sep.errors import Interrupted, UserError
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.quoting import hydra_arguments
-from hourglass_sep.terminal import complain
+from hourglass_sep.terminal import complain, have_streams
 
 _IDLE_WARNINGS = (
     "Experiment logs directory .* exists",  # Hydra made it for this run
@@ -53,6 +53,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
         def main() -> None:
             # Hydra would print several lines and end with 1; with this variable it raises instead.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            have_streams()
             composed = False
 
             @functools.wraps(task)

@@ -47,12 +47,24 @@ def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: 
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")
-    if 0 <= max_steps <= checkpoint["global_step"]:
-        raise CheckpointError(f"{path} has {checkpoint['global_step']} steps behind it: raise trainer.max_steps")
-    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    try:
+        groups, schedule = checkpoint["optimizer_states"][0]["param_groups"], checkpoint["lr_schedulers"][0]
+        step, epochs = (int(place) for place in (checkpoint["global_step"], _progress(checkpoint)))
+        whole = isinstance(groups[0]["lr"], float) and isinstance(schedule["last_epoch"], int)
+    except (KeyError, IndexError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{path} does not say how far its training was: resume from another checkpoint")
+    if 0 <= max_steps <= step:
+        raise CheckpointError(f"{path} has {step} steps behind it: raise trainer.max_steps")
     if max_epochs is not None and 0 <= max_epochs <= epochs:
         raise CheckpointError(f"{path} has {epochs} epochs behind it: raise trainer.max_epochs")
     return checkpoint
+
+
+def _progress(checkpoint: dict[str, Any]) -> Any:
+    """The epochs that are over."""
+    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
 
 def check_callbacks(path: str, checkpoint: dict[str, Any], callbacks: Iterable[Callback]) -> None:

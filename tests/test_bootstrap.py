@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from hourglass_sep import bootstrap
 from hourglass_sep.bootstrap import AVERAGES, average, interval, paired_interval
 
 RNG = np.random.default_rng(7)
@@ -106,3 +107,17 @@ def test_what_does_not_fit_together_is_refused() -> None:
         interval([1.0, 2.0], [1, 1], "mean", ["amy"])
     with pytest.raises(ValueError, match="one each"):
         paired_interval([1.0, 2.0], [1.0], [1, 1], "mean")
+
+
+@pytest.mark.parametrize("kind", bootstrap.AVERAGES)
+@pytest.mark.parametrize("groups", [None, [f"singer {k % 7}" for k in range(50)]])
+def test_draws_in_blocks_are_the_draws_of_one_table(
+    kind: str, groups: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    values, lengths = rng.normal(5, 3, 50), rng.integers(50_000, 190_000, 50)
+    whole = bootstrap.interval(values, lengths, kind, groups)
+    bootstrap._draw.cache_clear()
+    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 50 * 77)
+    assert bootstrap.interval(values, lengths, kind, groups) == pytest.approx(whole, rel=1e-12)
+    bootstrap._draw.cache_clear()
