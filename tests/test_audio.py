@@ -452,3 +452,11 @@ def test_resampling_gives_the_length_asked_for() -> None:
     for n_samples in (1, 7999, 8000, 8003):
         assert audio.resample(sound(2, 16000), 16000, 8000, n_samples).shape == (2, n_samples)
     assert audio.resample(sound(2, 1), 44100, 8000).shape == (2, 1)
+
+
+def test_paths_that_are_longer_than_libsndfile_takes_are_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path.joinpath(*["folder" * 30] * 6, "song.wav")
+    waveform = sound(2, 5000)
+    audio.write(path, waveform, 44100, "FLOAT")
+    assert len(str(path)) > 1100
+    assert torch.equal(audio.read(path)[0], waveform)

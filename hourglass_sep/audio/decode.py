@@ -62,6 +62,7 @@ _LINEAR = (
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
 _HEAD_BYTES = 256
+_LONGEST_NAME = 1000  # bytes: of paths, libsndfile takes 1023
 _UNRECOGNISED = 1  # libsndfile's error number
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"dns.", b"caff")
 
@@ -235,8 +236,13 @@ def open_audio(path: str | Path, stream: int | None = None) -> Decoder:
         raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
 
 
-def as_name(path: Path) -> str | bytes:
-    """A path as soundfile takes it: as bytes where it is not in the file system's encoding."""
+def as_name(path: Path, flags: int = os.O_RDONLY) -> str | bytes | int:
+    """A path as soundfile takes it: as bytes where it is not in the file system's encoding, opened where it is long.
+
+    ``flags`` are those that it is opened with; soundfile closes it.
+    """
+    if len(os.fsencode(path)) > _LONGEST_NAME:
+        return os.open(path, flags)
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -153,7 +153,7 @@ class Writer:
         options = dict(form.quality)
         with writing(path):
             self._file = soundfile.SoundFile(
-                as_name(part), "w", sample_rate_hz, channels, subtype, format=container, **options
+                as_name(part, os.O_RDWR), "w", sample_rate_hz, channels, subtype, format=container, **options
             )
         if container == "RF64" and not huge:
             soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
