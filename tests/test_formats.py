@@ -127,8 +127,8 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
 }  # fmt: skip
 
 
-def make_from(source: Path, path: Path) -> Path:
-    ffmpeg("-i", source, path)
+def make_from(source: Path, path: Path, *options: str) -> Path:
+    ffmpeg("-i", source, *options, path)
     return path
 
 
@@ -215,6 +215,19 @@ def test_ogg_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path)
     assert abs(whole.shape[1] - expected.shape[1]) <= 1024  # what the second encoder delays
     np.testing.assert_allclose(whole[:, :88000], expected[:, :88000], atol=1e-4)
     np.testing.assert_allclose(whole[:, -40000:], expected[:, -40000:], atol=1e-4)
+
+
+def test_ogg_files_of_other_rates_channels_and_codecs_that_were_joined_are_read_to_the_end(tmp_path: Path) -> None:
+    parts = [make(tmp_path / "b.ogg"), make(tmp_path / "c.ogg", rate=22050, channels=1), make(tmp_path / "d.opus")]
+    path = joined(tmp_path / "a.ogg", *parts)
+    with audio.open_audio(path) as decoder:
+        whole = torch.cat(list(decoder.blocks()), -1)
+    assert whole.shape == (2, 3 * 88200)
+    last = decode(make_from(parts[2], tmp_path / "d.wav", "-ar", "44100"))
+    likeness = np.corrcoef(whole[0, -80000:], last[0, -80000:])[0, 1]
+    assert likeness > 0.99
+    (note,) = decoder.notes
+    assert "goes on at 2.0 s with 22050 Hz and 1 channel(s): converted to 44100 Hz and 2" in note
 
 
 def test_the_stream_that_is_asked_for_is_read(tmp_path: Path) -> None:

@@ -48,6 +48,36 @@ def _channels(stream: Any) -> int:
     return layout.nb_channels
 
 
+class _Part:
+    """A file from some byte on."""
+
+    def __init__(self, file: Any, first: int) -> None:
+        self._file, self._first, self.name = file, first, "part"
+        file.seek(first)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        return self._file.tell() - self._first
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place + (self._first if whence == 0 else 0), whence) - self._first
+
+
+def _next_ogg(file: Any, first: int) -> int | None:
+    """Where the next chained Ogg stream begins: at a first page, somewhere behind a byte."""
+    file.seek(first)
+    block, place = b"", first
+    while more := file.read(BLOCK_BYTES):
+        block += more
+        found = block.find(b"OggS\0\x02")
+        if found >= 0:
+            return place + found
+        place, block = place + len(block) - 8, block[-8:]
+    return None
+
+
 class Reader:
     """One open file.
 
@@ -69,6 +99,8 @@ class Reader:
         self._av = av
         self._file = open(path, "rb")  # and not its name, which FFmpeg would take for a URL # noqa: SIM115
         self._container: Any = None
+        self._others: list[Any] = []
+        self._first_byte = 0
         self.end: dict[str, Any] = {"seconds": 0.0, "left_out": 0, "undecoded": False, "corrupt": False, "changes": []}
         try:
             # Playlists and the like would open other files; tags need not be UTF-8.
@@ -124,11 +156,11 @@ class Reader:
 
     def _packets(self) -> Iterator[Any]:
         """Packets to the end, or to what no demuxer gets past, which is an end as well."""
-        tries = 0
+        tries, place = 0, 0
         while True:
             try:
                 for packet in self._container.demux(self._stream):
-                    tries = 0
+                    tries, place = 0, max(place, packet.pos or 0)
                     yield packet
                 return
             except BlockingIOError:  # EAGAIN: nothing found so far
@@ -136,9 +168,25 @@ class Reader:
                 if tries > _PATIENCE:
                     return
             except self._av.error.FFmpegError:
-                self.end["left_out"] += 1
-                self.end["undecoded"] = True
-                return
+                if not self._go_on(place):
+                    self.end["left_out"] += 1
+                    self.end["undecoded"] = True
+                    return
+                place = 0
+
+    def _go_on(self, place: int) -> bool:
+        """Open the next of joined Ogg files, behind a byte of this one: FFmpeg reads on only if all are alike."""
+        if self._container.format.name != "ogg":
+            return False
+        self._first_byte = first = _next_ogg(self._file, self._first_byte + place + 1) or -1
+        if first < 0:
+            return False
+        container = self._av.open(
+            _Part(self._file, first), options={"protocol_whitelist": "none"}, metadata_errors="replace"
+        )
+        self._others.append(self._container)
+        self._container, self._stream = container, container.streams.best("audio")
+        return self._stream is not None
 
     def _decode(self) -> Iterator[Any]:
         """Frames; packets that are damaged are left out, as players do."""
@@ -167,7 +215,9 @@ class Reader:
             if now != form:
                 if convert is not None:
                     yield from _bytes(convert.resample(None))
-                    self.end["changes"].append([self.end["seconds"], frame.sample_rate, frame.layout.nb_channels])
+                    other = (frame.sample_rate, frame.layout.nb_channels)
+                    if other != (self._form[1], self._form[0].nb_channels):
+                        self.end["changes"].append([self.end["seconds"], *other])
                 layout, rate = self._form
                 convert, form = self._av.AudioResampler(format="flt", layout=layout, rate=rate), now
             if frame.pts is not None and frame.time_base:
@@ -188,8 +238,9 @@ class Reader:
 
     def close(self) -> None:
         """Close the file."""
-        if self._container is not None:
-            self._container.close()
+        for container in [*self._others, self._container]:
+            if container is not None:
+                container.close()
         self._file.close()
 
 
