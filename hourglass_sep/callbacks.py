@@ -33,6 +33,7 @@ class Throughput(Callback):
     """
 
     def __init__(self, batch_size: int) -> None:
+        check_whole("callbacks.throughput.batch_size", batch_size)
         self.batch_size = batch_size
         self._steps = 0
         self._since: float | None = None
@@ -132,6 +133,7 @@ class Preview(Callback):
     """
 
     def __init__(self, clips: int = 2) -> None:
+        check_whole("callbacks.preview.clips", clips, least=0)
         self.clips = clips
         self._attempt = Attempt("W&B preview")
         self._rows: list[list[Any]] = []

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 
 from hourglass_sep.callbacks import StepProgress
 from hourglass_sep.checkpointing import AtomicCheckpointIO
+from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.loggers import forgiving
@@ -26,7 +27,24 @@ from hourglass_sep.separator import Separator
 from hourglass_sep.system import SeparationSystem
 
 _REHEARSED = 20000
-_TRAINERS = ("pytorch_lightning", "lightning_fabric", "torchmetrics")
+_TRAINERS = ("pytorch_lightning", "lightning_fabric", "torchmetrics", "torch.optim", "torch.amp")
+_IMPOSSIBLE = {
+    "overfit_batches": "every patch is drawn anew: give a data.root of one or two clips and augment=none",
+    "use_distributed_sampler": "the data module numbers the samples of all devices itself: leave it false",
+}
+_NUMBERS: dict[str, tuple[float, tuple[type, ...]]] = {
+    "max_epochs": (-1, (int,)),
+    "min_epochs": (0, (int,)),
+    "min_steps": (0, (int,)),
+    "check_val_every_n_epoch": (1, (int,)),
+    "num_sanity_val_steps": (-1, (int,)),
+    "limit_train_batches": (0, (int, float)),
+    "limit_val_batches": (0, (int, float)),
+    "val_check_interval": (1e-9, (int, float, str)),
+    "gradient_clip_val": (0, (int, float)),
+    "fast_dev_run": (0, (int,)),
+}
+"""Settings of the trainer of which Lightning's own complaints do not say enough: the least value, and its types."""
 _ROUNDED_INPUTS = ("bf16-true", "16-true")
 
 VALIDATION_PROTOCOL = "mir1k"
@@ -73,16 +91,17 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
         load_protocol(VALIDATION_PROTOCOL),
         compiler,
     )
-    _rehearse(system, cfg.trainer.max_steps)
+    _rehearse(system, cfg)
     return system
 
 
-def _rehearse(system: SeparationSystem, max_steps: Any) -> None:
+def _rehearse(system: SeparationSystem, cfg: DictConfig) -> None:
     """Take the steps of the schedule with no network: what is wrong at step 12 000 is said before the first.
 
     Raises:
         SettingError: a setting of the optimiser or the schedule that is not possible.
     """
+    max_steps = cfg.trainer.max_steps
     steps = min(max_steps, _REHEARSED) if isinstance(max_steps, int) and max_steps > 0 else 2
     try:
         system.configure_optimizers()
@@ -93,12 +112,14 @@ def _rehearse(system: SeparationSystem, max_steps: Any) -> None:
             optimizer.step()
             scheduler.step()
     except Exception as error:  # of torch's choosing
-        raise SettingError(f"optimizer or scheduler: {error}: see conf/optimizer and conf/scheduler") from error
+        settings = [(group, name) for group in ("optimizer", "scheduler") for name in cfg[group] if name[0] != "_"]
+        found = " ".join(f"{group}.{name}={cfg[group][name]}" for group, name in settings)
+        raise SettingError(f"{found}: {error}: see conf/optimizer and conf/scheduler") from error
 
 
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
     """All callbacks of the group, and progress bars where somebody can see them."""
-    callbacks = [instantiate(node) for node in (cfg or {}).values()]
+    callbacks = [instantiate(node) for node in (cfg or {}).values() if node is not None]
     return callbacks + [StepProgress()] * sys.stdout.isatty()
 
 
@@ -108,7 +129,7 @@ def build_loggers(cfg: DictConfig | None) -> list[Logger]:
     Raises:
         UserError: a setting of a logger that is not possible.
     """
-    return [forgiving(instantiate(node)) for node in (cfg or {}).values()]
+    return [forgiving(instantiate(node)) for node in (cfg or {}).values() if node is not None]
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -129,6 +150,15 @@ def check_trainer(cfg: DictConfig) -> None:
             f"compile=cudagraphs is not allowed with trainer.accumulate_grad_batches="
             f"{cfg.trainer.accumulate_grad_batches}, whose gradients the next pass overwrites: give compile=inductor"
         )
+    for name, remedy in _IMPOSSIBLE.items():
+        if cfg.trainer.get(name):
+            raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed, {remedy}")
+    check_whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1))
+    for name, (least, kinds) in _NUMBERS.items():
+        value: Any = cfg.trainer.get(name)
+        if value is not None and not (isinstance(value, kinds) and (isinstance(value, str) or value >= least)):
+            whole = " whole" if float not in kinds else ""
+            raise SettingError(f"trainer.{name}={value!r} is not allowed: give a{whole} number from {least} on")
     for name in ("max_steps", "log_every_n_steps"):
         if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
             raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")
@@ -174,9 +204,9 @@ def settings_named() -> Iterator[None]:
         raise UserError("out of memory: lower data.batch_size, or model.channels or model.stacks") from error
     except Exception as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _TRAINERS:
+        if not str(frame.f_globals.get("__name__")).startswith(_TRAINERS):
             raise
-        raise UserError(f"trainer or callbacks: {error}: see conf/trainer and conf/callbacks") from error
+        raise UserError(f"trainer, callbacks or optimizer: {error}: see conf/ for the settings of these") from error
 
 
 def count_devices(devices: int | str | list[int]) -> int:

@@ -53,6 +53,7 @@ class SeparationSystem(pl.LightningModule):
         self._scheduler = scheduler
         self.protocol = protocol
         self._compile = compile
+        self._seed = torch.initial_seed()
         # A tuple hides it from `nn.Module`: checkpoints would hold the network twice.
         self._training_network: tuple[Callable[[Tensor], Tensor]] = (separator.network,)
         self.validation_rows: list[Row] = []

@@ -19,7 +19,8 @@ from rich.console import Console
 from hourglass_sep.baselines import OracleMask
 from hourglass_sep.checks import LARGEST_SEED, check_whole
 from hourglass_sep.data.datamodule import Mir1kDataModule
-from hourglass_sep.errors import UserError
+from hourglass_sep.data.synthetic import release
+from hourglass_sep.errors import SettingError, UserError
 from hourglass_sep.evaluate import evaluate_all
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import (
@@ -56,9 +57,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
             run folder that is another run's.
         Interrupted: a signal ended training; what was kept is said.
     """
+    for name in ("run_dir", "checkpoint_dir"):
+        if not cfg.paths[name]:
+            raise SettingError(f"paths.{name}={cfg.paths[name]} is not allowed: give a folder")
     stop = Stop(Path(cfg.paths.checkpoint_dir) / "last.ckpt", cfg.ckpt_path)
     with stop.listening():
-        return _run(cfg, stop)
+        try:
+            return _run(cfg, stop)
+        finally:
+            release(str(cfg.data.root))
 
 
 def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
@@ -149,12 +156,8 @@ def refuse_parallel_sweep(cfg: DictConfig) -> None:
         )
 
 
-@hydra_main("train")
-def main(cfg: DictConfig) -> None:
-    """The command."""
-    metrics = run(cfg)
-    if rank_zero_only.rank:  # type: ignore[attr-defined]
-        return
+def report(cfg: DictConfig, metrics: dict[str, float]) -> None:
+    """Print what a run has led to, and where it lies."""
     if cfg.test:
         show(Path(cfg.paths.run_dir))
     console = Console(soft_wrap=True)
@@ -162,10 +165,20 @@ def main(cfg: DictConfig) -> None:
         if name in metrics:
             console.print(f"{name} {metrics[name]:.2f} dB")
     if best_checkpoint(cfg).exists():
-        console.print(f"checkpoint: {best_checkpoint(cfg)}")
+        console.print(f"checkpoint: {best_checkpoint(cfg)}", markup=False)
     else:
-        console.print("no checkpoint was written: trainer.fast_dev_run, no steps, or callbacks without one")
-    console.print(f"run folder: {cfg.paths.run_dir}")
+        console.print(
+            "no checkpoint was written: no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
+        )
+    console.print(f"run folder: {cfg.paths.run_dir}", markup=False)
+
+
+@hydra_main("train")
+def main(cfg: DictConfig) -> None:
+    """The command."""
+    metrics = run(cfg)
+    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        report(cfg, metrics)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,40 @@ from hourglass_sep.errors import UserError
 from hourglass_sep.paths import CONFIG_DIR
 from hourglass_sep.quoting import hydra_argument
 
-NAMES = [
-    "epoch=3-step=8.ckpt", "MIR (1)", "a,b", "it's", "#1", "a#b", "~x", "a~b", "R&B", "a b", "[live]", "{x}", "{",
-    "(", "[", "${}", "$x", "a\\b", "ends\\", "a'b\"c", "\"q\"x", "a:b", "a::b", "100%", "null.ckpt", "true", "1e5", "*", "?!;|<>",
-    "=", "a;b", "ü é", "日本", "a\\'b",
-]  # fmt: skip
+NAMES = r"""
+epoch=3-step=8.ckpt
+MIR (1)
+a,b
+it's
+#1
+a#b
+~x
+a~b
+R&B
+a b
+[live]
+{x}
+{
+(
+[
+${}
+$x
+a\b
+ends\
+a'b"c
+"q"x
+a:b
+a::b
+100%
+null.ckpt
+true
+1e5
+*
+?!;|<>
+=
+ü é 日本
+a\'b
+""".splitlines()[1:]
 
 
 def read(argument: str) -> str:
@@ -37,15 +66,26 @@ def test_a_config_has_the_path_that_was_meant() -> None:
     assert (cfg.data.root, cfg.ckpt_path) == (value, value)
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "~model", "-m", "seed=3", "model.stacks=1,2", "stacks='1','2'", "ckpt_path=null", "ckpt_path='a b'",
-        "task_name=a b", "data.root=${oc.env:HOME}/x", "hydra.run.dir=${paths.data_dir}", "data.seconds=[3.0,6.0]", "--cfg=job",
-        "data.root=",
-        "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val_loss}", "model=compact",
-    ],
-)  # fmt: skip
+MEANT = """
+~model
+-m
+--cfg=job
+seed=3
+model=compact
+model.stacks=1,2
+stacks='1','2'
+ckpt_path=null
+ckpt_path='a b'
+data.root=
+data.root=${oc.env:HOME}/x
+hydra.run.dir=${paths.data_dir}
+data.seconds=[3.0,6.0]
+task_name=a b
++callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val_loss}
+""".splitlines()[1:]
+
+
+@pytest.mark.parametrize("argument", MEANT)
 def test_what_hydra_reads_as_it_is_meant_is_left_alone(argument: str) -> None:
     assert hydra_argument(argument) == argument
 

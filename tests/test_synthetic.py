@@ -1,3 +1,8 @@
+import json
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +114,59 @@ def test_real_clips_are_never_mixed_with_made_up_ones(tiny_mir1k: Path) -> None:
 def test_a_song_that_cannot_be_made_is_refused(seconds: float, rate: int, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         synthesize_song(0, seconds, rate)
+
+
+MAKER = """
+import os, sys, time
+from pathlib import Path
+from hourglass_sep.data.synthetic import write_synthetic_mir1k
+root, seed, clips, stay = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+from hourglass_sep.errors import UserError
+try:
+    write_synthetic_mir1k(root, {"sopran": 2, "bass": 1}, clips, (1.0, 1.0), seed)
+except UserError as error:
+    sys.exit(f"error: {error}")
+print("made", flush=True)
+time.sleep(stay)
+"""
+
+
+def maker(root: Path, seed: int, clips: int = 2, stay: float = 0.0) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", MAKER, str(root), str(seed), str(clips), str(stay)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_makers_of_one_set_wait_for_each_other_and_of_others_are_refused_while_it_is_used(tmp_path: Path) -> None:
+    write_synthetic_mir1k(tmp_path / "alone", SONGS, 2, (1.0, 1.0), seed=0)
+    root = tmp_path / "set"
+    makers = [maker(root, 0, stay=15), maker(root, 0)]
+    first, second = makers[0], makers[1]
+    assert second.wait(60) == 0, second.communicate()
+    assert first.stdout is not None
+    assert first.stdout.readline() == "made\n"
+    other = maker(root, 1)
+    assert other.wait(60) == 1
+    assert re.search(r"in use by another process, .*data\.root", other.communicate()[1])
+    assert contents(root) == contents(tmp_path / "alone")
+    first.kill()
+    first.wait()
+    free = maker(root, 1)  # nobody uses the set any more
+    assert free.wait(60) == 0
+    assert not contents(root).items() & contents(tmp_path / "alone").items()
+
+
+@pytest.mark.slow
+def test_what_a_killed_maker_left_is_completed_by_its_like_and_replaced_by_another(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        root = tmp_path / f"set{seed}"
+        killed = maker(root, 0, clips=40)
+        while len(list((root / "Wavfile").glob("*.wav"))) < 5:
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+        killed.wait()
+        write_synthetic_mir1k(root, SONGS, 2, (1.0, 1.0), seed=seed)
+        write_synthetic_mir1k(tmp_path / f"clean{seed}", SONGS, 2, (1.0, 1.0), seed=seed)
+        assert contents(tmp_path / f"clean{seed}").items() <= contents(root).items()
+        assert json.loads((root / "synthetic.json").read_text())["seed"] == seed

@@ -93,10 +93,10 @@ class Mir1kDataModule(pl.LightningDataModule):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        check_whole("data.synthetic_clips", synthetic_clips, least=0)
-        check_whole("data.batch_size", batch_size)
+        check_whole("data.synthetic_clips", synthetic_clips, least=0, most=1 << 16)
+        check_whole("data.batch_size", batch_size, most=1 << 16)
         check_whole("data.steps_per_epoch", steps_per_epoch)
-        check_whole("data.segment_frames", segment_frames)
+        check_whole("data.segment_frames", segment_frames, most=1 << 16)
         check_whole("data.num_workers", num_workers, least=0)
         if seed is not None:
             check_whole("data.seed", seed, least=0)

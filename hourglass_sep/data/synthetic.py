@@ -7,8 +7,9 @@ do in real songs.
 from __future__ import annotations
 
 import json
+import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,19 @@ from hourglass_sep.data.band import Style, play
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.voice import Singer, draw_melody, sing
 from hourglass_sep.errors import DataError, SettingError
+from hourglass_sep.files import write_all, writing
+from hourglass_sep.locks import lock, unlock
+from hourglass_sep.terminal import complain
 
 VERSION = 1
 """Part of the manifest; raise it when the same seed makes other songs, so that sets on disk are made again."""
 
 LOWEST_RATE_HZ = 8000
+
+MANIFEST = "synthetic.json"
+LOCK = "synthetic.lock"
+_POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 2.0
 
 PEAK = 0.9
 """Largest sample of a song's sources and of their sum."""
@@ -83,7 +92,8 @@ def write_synthetic_mir1k(
     """Write ``root/Wavfile/SINGER_SONG_CLIP.wav``, 16 kHz, 16 bit, left accompaniment, right voice, as MIR-1K has it.
 
     A set that is there already, made with the same arguments, is left as it is; one that was cut short is completed;
-    one that was made with others is replaced.
+    one that was made with others is replaced, unless another process uses it. Of several processes one makes the set
+    and the others wait. This process is counted as a user of the set until `release` or until it ends.
 
     Args:
         root: the folder to write; ``synthetic.json`` in it says what was made.
@@ -96,10 +106,10 @@ def write_synthetic_mir1k(
         The files, in order.
 
     Raises:
-        DataError: the folder holds clips that are not synthetic.
+        DataError: the folder holds clips that are not synthetic, or a set of other arguments that is in use.
+        FileError: the folder cannot be written.
     """
     root = Path(root)
-    manifest = root / "synthetic.json"
     made_from = json.dumps(
         {
             "version": VERSION,
@@ -115,15 +125,70 @@ def write_synthetic_mir1k(
         for song in range(1, n_songs + 1)
         for clip in range(1, clips_per_song + 1)
     }
-    made_before = manifest.read_text() if manifest.exists() else ""
-    there = set((root / "Wavfile").glob("*.wav"))
-    if there and not made_before:
+    if _manifest(root) is None and any((root / "Wavfile").glob("*.wav")):
         raise DataError(f"{root} holds other clips: give data=synthetic a folder of its own with data.root")
-    if made_before != made_from:
-        for path in there:
-            path.unlink()
+    with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(made_from)
+
+    def whole() -> bool:
+        return _manifest(root) == made_from and all(path.exists() for path in plan)
+
+    if _may_make(root, whole):
+        _make(root, made_from, plan, seconds, seed)
+        lock(root / LOCK, shared=True)
+    return list(plan)
+
+
+def release(root: str | Path) -> None:
+    """Say that this process uses a set no more: another one may replace it."""
+    unlock(Path(root) / LOCK)
+
+
+def _may_make(root: Path, whole: Callable[[], bool]) -> bool:
+    """Wait until this process shares a set that is whole, or has the folder alone.
+
+    Returns:
+        Whether the folder is this process's alone, and the set to be made.
+
+    Raises:
+        DataError: others use a set of other arguments there.
+    """
+    told, patience = False, _PATIENCE_SECONDS
+    while True:
+        shared = lock(root / LOCK, shared=True)
+        if shared and whole():
+            return False
+        unlock(root / LOCK)  # or two that share it would wait for each other
+        if lock(root / LOCK):
+            return not (whole() and lock(root / LOCK, shared=True))
+        unlock(root / LOCK)
+        if shared:  # nobody makes anything, and somebody uses what is not ours
+            patience -= _POLL_SECONDS
+        else:
+            patience = _PATIENCE_SECONDS
+            if not told:
+                complain(f"{root}: waiting for another process that makes synthetic songs there")
+            told = True
+        if patience <= 0:
+            raise DataError(
+                f"{root} is in use by another process, with other settings of data=synthetic: choose another data.root"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _make(
+    root: Path,
+    made_from: str,
+    plan: Mapping[Path, tuple[str, int, int]],
+    seconds: tuple[float, float],
+    seed: int,
+) -> None:
+    """Make what is missing; what belongs to another manifest goes first, so that clips are always the manifest's."""
+    if _manifest(root) != made_from:
+        with writing(root / "Wavfile"):
+            for path in (root / "Wavfile").glob("*.wav"):
+                path.unlink()
+        write_all(root, {MANIFEST: made_from.encode()})
     for path, (name, song, clip) in plan.items():
         if path.exists():
             continue
@@ -133,4 +198,9 @@ def write_synthetic_mir1k(
         length = np.random.default_rng((*root_seed, song, clip, 0)).uniform(*seconds)
         sources = synthesize_song((*root_seed, song, clip, 1), length, SAMPLE_RATE_HZ, singer, style)
         audio.write(path, sources, SAMPLE_RATE_HZ)
-    return list(plan)
+
+
+def _manifest(root: Path) -> str | None:
+    """What the set in a folder was made from; None if there is none."""
+    path = root / MANIFEST
+    return path.read_text(errors="replace") if path.exists() else None
