@@ -60,15 +60,12 @@ def write(separator: Separator, path: Path) -> None:
 
     Raises:
         UserError: onnx is not installed.
-        NotFiniteError: the weights overflow.
     """
     try:
         import onnx
     except ModuleNotFoundError:
         raise UserError("onnx is not installed: pip install 'hourglass-sep[onnx]'") from None
     n_freq = separator.spectrogram.n_freq
-    with torch.inference_mode():
-        refuse_not_finite(LastMasks(separator.network)(_noise(n_freq)), separator.origin)
     axes = {name: {0: "batch", 3: "time"} for name in ("magnitude", "masks")}
     names: dict[str, Any] = {"input_names": ["magnitude"], "output_names": ["masks"], "dynamic_axes": axes}
     with warnings.catch_warnings(action="ignore"):
@@ -95,7 +92,7 @@ def check(separator: Separator, path: Path) -> str:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError:
         return "not checked: onnxruntime is not installed"
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     magnitude = _noise(separator.spectrogram.n_freq)
     (masks,) = session.run(None, {"magnitude": magnitude.numpy()})
     with torch.inference_mode():
@@ -126,6 +123,7 @@ def run(arguments: Sequence[str] | None = None) -> Path:
 
     Raises:
         UserError: it exists, cannot be written, or is wrong, see `write` and `check`; nothing new is left there.
+        NotFiniteError: the weights overflow.
     """
     options = parser().parse_args(arguments)
     out: Path = options.out or Path(f"{Path(options.name).stem}.onnx")
@@ -134,6 +132,8 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     if out.exists() and not options.overwrite:
         raise UserError(f"{out} exists: replace it with --overwrite, or choose another file with -o")
     separator = Separator.load(options.name)
+    with torch.inference_mode():
+        refuse_not_finite(LastMasks(separator.network)(_noise(separator.spectrogram.n_freq)), separator.origin)
     with replacing([out], options.overwrite) as (part,):
         with writing(out):
             write(separator, part)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DPI = 110
-_MOST_BOXES = 64
+_MOST_BOXES = 40
 _MOST_PANELS = 8
 _LONGEST_NAME = 60
 _DYNAMIC_RANGE_DB = 70.0
@@ -267,7 +267,7 @@ def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
 
     def read(paths: Sequence[str]) -> Tensor:
         waveforms = [audio.read(path) for path in paths]
-        mono = torch.stack([waveform.mean(0) for waveform, _ in waveforms]).sum(0)
+        mono = _sum([waveform.mean(0) for waveform, _ in waveforms])
         return _shown({"": mono}, waveforms[0][1])[""]
 
     def load(clip: str, source: str) -> tuple[Stems, Tensor]:
@@ -277,14 +277,22 @@ def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
             raise UserError(f"{system.file.path} does not say where {clip} is") from error
         estimate = files.pop(None)
         references = {name: read(paths) for name, paths in files.items()}
-        stems = references | {MIXTURE: torch.stack([*references.values()]).sum(0)}
+        stems = references | {MIXTURE: _sum([*references.values()])}
         if system.own_name == MIXTURE:
             return stems, stems[MIXTURE]
         return stems, read(estimate)
 
-    import torch
-
     return load
+
+
+def _sum(waveforms: Sequence[Tensor]) -> Tensor:
+    """The sum of (n), of which each may be a little longer or shorter, at the length of the first."""
+    from torch.nn import functional as F
+
+    total = waveforms[0].clone()
+    for waveform in waveforms[1:]:
+        total += F.pad(waveform, (0, len(total) - len(waveform)))
+    return total
 
 
 def _shown(stems: Stems, rate_hz: int) -> Stems:

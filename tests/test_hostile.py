@@ -16,10 +16,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from markdown_it import MarkdownIt
 
-from hourglass_sep import audio, report
+from hourglass_sep import audio, export, report, report_data, report_figures, report_tables
+from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.errors import CheckpointError, FileError, NotFiniteError, UserError
+from hourglass_sep.evaluate import evaluate, evaluate_all
 from hourglass_sep.jobs import Journal
+from hourglass_sep.protocols import load_protocol
 from hourglass_sep.resuming import read_resumable
 from hourglass_sep.separation import separate_file
 from hourglass_sep.separator import Separator
@@ -68,6 +72,17 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "fewer stacks": (card(model__stacks=1), "which the network has not"),
     "a list": (lambda description: [description], "of something else"),
     "a number": (lambda description: 3, "of something else"),
+    "a name that does not exist": (card(inference__masks="zzz"), r"inference\.masks='zzz' is not allowed"),
+    "what no card says": (card(inference__batch_windows=HUGE), r"inference\.batch_windows=1000000000, which is no"),
+    "endless segments": (card(inference__segment_seconds=1e18), "which is no setting"),
+    "three sources": (card(model__sources=3), r"model\.sources=3"),
+    "a hop without its window": (card(audio={"hop_length": 1}), r"audio\.hop_length=1, at least 16 can be"),
+    "frames by the million": (card(audio={"sample_rate_hz": 768_000, "n_fft": 64, "hop_length": 1, "n_freq": 32}),
+                              "too little with audio.n_fft=64 at 768000 Hz"),
+    "windows that hardly move": (card(inference__window_frames=16384, inference__context_frames=8191),
+                                 "leaves 2 of 16384 frames"),
+    "windows too large for memory": (card(inference__window_frames=16384, audio__n_fft=65536, audio__n_freq=32768,
+                                          audio__hop_length=1024), "too much for its model"),
 }  # fmt: skip
 
 
@@ -117,6 +132,9 @@ TENSORS: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
     "a list": (lambda value: value.tolist(), "no tensor"),
     "NaN": (lambda value: value * float("nan"), "its training diverged"),
     "of another shape": (lambda value: value[:1], "expected"),
+    "of eight bits": (lambda value: value.to(torch.float8_e4m3fn), "in a form"),
+    "of half a byte": (lambda value: torch.zeros(value.shape, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "in a"),
+    "beyond single precision": (lambda value: value.double() + 1e300, "its training diverged"),
 }
 
 
@@ -127,6 +145,31 @@ def test_weights_that_are_none_are_refused(kind: str, tiny_separator: Separator,
     name = f"{PREFIX}stem.1.0.weight"
     torch.save({KEY: describe(tiny_separator), "state_dict": state | {name: change(state[name])}}, tmp_path / "a.ckpt")
     refused(tmp_path / "a.ckpt", words)
+
+
+def test_weights_that_share_their_numbers_are_refused(tiny_separator: Separator, tmp_path: Path) -> None:
+    """Small files would become networks of any size."""
+    wanted = tiny_separator.network.state_dict()
+    numbers = torch.zeros(max(value.numel() for value in wanted.values()))
+    state = {PREFIX + name: numbers[: value.numel()].view(value.shape) for name, value in wanted.items()}
+    torch.save({KEY: describe(tiny_separator), "state_dict": state}, tmp_path / "a.ckpt")
+    refused(tmp_path / "a.ckpt", "share their numbers")
+
+
+def test_only_the_networks_weights_of_a_checkpoint_are_read(tiny_separator: Separator, tmp_path: Path) -> None:
+    state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
+    content = {KEY: describe(tiny_separator), "state_dict": state, "optimizer_states": torch.zeros(50_000_000)}
+    torch.save(content, tmp_path / "a.ckpt")
+    del content
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = peak_bytes()
+    Separator.from_checkpoint(tmp_path / "a.ckpt")
+    assert peak_bytes() - before < 100e6
+
+
+def peak_bytes() -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 
 def ckpt(content: Any) -> Callable[[Path], None]:
@@ -144,6 +187,25 @@ def half(path: Path) -> None:
     os.truncate(path, 300)
 
 
+def pickled(data: bytes) -> Callable[[Path], None]:
+    """An archive as torch writes it, around any pickle."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {"data.pkl": data, "version": b"3", "byteorder": b"little"}.items():
+                archive.writestr(f"archive/{name}", content)
+
+    return make
+
+
+def many(path: Path) -> None:
+    """An archive of nothing but names: each takes more memory when it is read than in the file."""
+    torch.save({}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(2200):
+            archive.writestr(f"{number:02000}", b"")
+
+
 ARCHIVES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "packed": (packed, "it is packed"),
     "empty": (lambda path: path.touch(), "torch can read"),
@@ -152,7 +214,12 @@ ARCHIVES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list of weights": (ckpt({KEY: {}, "state_dict": [1]}), "no weights by name"),
     "a list": (ckpt([1, 2]), "of something else"),
     "half": (half, "torch can read"),
-}
+    "millions of lists": (pickled(b"\x80\x02(" + b"]" * 600_000 + b"l."), "it is packed"),
+    "a size for bytes": (pickled(b"\x80\x02cbuiltins\nbytearray\nI9999999999\n\x85R."), "it is packed"),
+    "a command": (pickled(b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R."), "torch can read"),
+    "a directory of many files": (many, "it is packed"),
+    "no pickle": (pickled(b"\xff" * 99), "torch can read"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
@@ -172,7 +239,20 @@ def test_a_card_that_is_no_json_is_refused(text: str, tiny_separator: Separator,
     refused(tmp_path / "a.safetensors", "damaged|of something else")
 
 
-@pytest.mark.parametrize("header", [b"", b"\xff" * 8 + b"{}", (2).to_bytes(8, "little") + b"{}", b"\0" * 8])
+SIZES = b'{"a":{"dtype":"F32","shape":[18446744073709551615,0],"data_offsets":[0,0]}}'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xff" * 8 + b"{}",
+        (2).to_bytes(8, "little") + b"{}",
+        b"\0" * 8,
+        len(SIZES).to_bytes(8, "little") + SIZES,
+        (1 << 25).to_bytes(8, "little") + b" " * (1 << 25),
+    ],
+)
 def test_a_safetensors_file_that_is_none_is_refused(header: bytes, tiny_separator: Separator, tmp_path: Path) -> None:
     save_weights(tiny_separator, tmp_path / "a.safetensors", {})
     (tmp_path / "a.safetensors").write_bytes(header)
@@ -202,6 +282,28 @@ def test_weights_that_overflow_leave_no_stems(tiny_separator: Separator, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
     with pytest.raises(ValueError, match="infinite samples"):
         tiny_separator.separate(song, 8000)
+    with pytest.raises(NotFiniteError, match="infinite samples"):
+        list(tiny_separator.stream([song], 8000))
+    save_weights_of_single_precision(tiny_separator, tmp_path / "a.ckpt")
+    with pytest.raises(NotFiniteError, match=r"a\.ckpt overflow"):
+        Separator.from_checkpoint(tmp_path / "a.ckpt").separate(song, 8000)
+    with pytest.raises(NotFiniteError, match=r"a\.ckpt overflow"):
+        export.run(["-n", str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "a.onnx")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "song.wav"]
+
+
+def save_weights_of_single_precision(separator: Separator, path: Path) -> None:
+    state = {PREFIX + name: value for name, value in separator.network.state_dict().items()}
+    torch.save({KEY: describe(separator), "state_dict": state}, path)
+
+
+def test_weights_that_overflow_are_no_poor_score(tiny_separator: Separator, tiny_mir1k: Path) -> None:
+    with torch.no_grad():
+        for value in tiny_separator.network.parameters():
+            value.fill_(1e15)
+    clip = find_clips(tiny_mir1k)[0]
+    with pytest.raises(NotFiniteError, match=f"{clip.name} is not scored: .* the weights overflow"):
+        evaluate(tiny_separator, clip, load_protocol("si_sdr"), {})
 
 
 def scores(**changes: Any) -> dict[str, Any]:
@@ -225,6 +327,16 @@ SCORES: dict[str, tuple[Any, str]] = {
     "a list for a protocol": (scores(protocol=[1]), "does not say by which protocol"),
     "a number for a name": (scores(clip=3), "row without clip"),
     "a place of sounds that is a list": (scores(audio=[1]), "not understood"),
+    "a name of thousands of characters": (scores(clip="x" * 5000), "a name of more than 4096 characters"),
+    "a metric a picture": (scores(headline={f"m{n}": "M" for n in range(99)}), "more than 32 metrics"),
+    "a system a row": (
+        scores(rows=[scores(system=f"s{n}")["rows"][0] for n in range(300)]),
+        "more than 256 systems",
+    ),
+    "a source a row": (
+        scores(rows=[scores(source=f"s{n}")["rows"][0] for n in range(99)]),
+        "more than 64 sources",
+    ),
 }
 
 
@@ -247,6 +359,59 @@ def test_sounds_that_are_nowhere_are_left_out_of_a_report(place: dict[str, Any],
     (tmp_path / "scores.json").write_text(json.dumps(scores(audio=place)))
     (part,) = report.make_report([tmp_path], tmp_path / "out").parts
     assert "are left out" in part.notes[0]
+
+
+SETTINGS = {
+    "window_frames": HUGE,
+    "batch_windows": HUGE,
+    "segment_seconds": 1e-300,
+}
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_settings_of_a_file_of_scores_have_the_bounds_of_a_card(key: str, tiny_mir1k: Path, tmp_path: Path) -> None:
+    place = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {key: SETTINGS[key]}}
+    (tmp_path / "scores.json").write_text(json.dumps(scores(clip="Ani_1_01", rows=None, audio=place) | {
+        "rows": [scores(clip="Ani_1_01")["rows"][0]]}))  # fmt: skip
+    (part,) = report.make_report([tmp_path], tmp_path / "out").parts
+    assert f"inference settings that cannot be (inference.{key}=" in part.notes[0]
+
+
+def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_data, "_MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="/dev/zero has more than 1 MB"):
+        report.make_report(["/dev/zero"], tmp_path / "out")
+
+
+def test_a_report_of_many_systems_and_sources_is_drawn_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_figures, "_MOST_BOXES", 3)
+    monkeypatch.setattr(report_figures, "_MOST_PANELS", 2)
+    row = scores()["rows"][0]
+    rows = [row | {"system": f"s{n}" * 99, "source": f"{m}", "sdr": float(n)} for n in range(9) for m in range(5)]
+    (tmp_path / "scores.json").write_text(json.dumps(scores(rows=rows)))
+    (part,) = report.make_report([tmp_path], tmp_path / "out").parts
+    (figure,) = part.figures.values()
+    shown = [[tick.get_text()[:2] for tick in axis.get_yticklabels()] for axis in figure.axes]
+    assert shown == [["s6", "s7", "s8"], []]  # the best of a panel for each of two sources, which share their labels
+
+
+SHOWN = ("**b**", "__b__", "_i_", "~~s~~", "- item", "+ item", "= h", "1. item", "2) item", " a ", "# h", "> q",
+         "<b>b</b>", "[x](http://evil)", "![x](y.png)", "a|b", "`c`", "https://evil.org", "www.evil.org", "&amp;",
+         "a_b", "si_sdr", "\\", "***")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("place", ["- {}", "{}:", "| a | b |\n|---|---|\n| {} | c |"])
+def test_markdown_shows_a_name_and_nothing_else(name: str, place: str) -> None:
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(place.format(report_tables.plain(name)))
+    kinds = {"-": ["bullet_list", "list_item", "paragraph"], "{": ["paragraph"]}.get(place[0])
+    inner = [child for token in tokens for child in token.children or []]
+    assert {child.type for child in inner} <= {"text", "text_special"}
+    assert name.strip() in "".join(child.content for child in inner)
+    if kinds:
+        assert [token.type.removesuffix("_open") for token in tokens if token.type.endswith("_open")] == kinds
 
 
 NAMES = ("<b>bold</b>", "[x](http://evil)", "![x](y.png)", "a|b", "a\nb", "`code`", "https://evil", "\x1b[31mred",
@@ -279,7 +444,43 @@ def test_a_disk_that_is_full_under_the_journal_is_said_and_what_was_done_is_kept
         patch.setattr(Path, "open", lambda *_: open("/dev/full", "a"))  # noqa: SIM115
         with pytest.raises(FileError, match=r"a\.jsonl cannot be written to \(No space left on device\)"):
             journal.add("two", [{"clip": "two"}])
-    assert Journal(tmp_path / "a.jsonl", {"x": 1}).done == {"one": [{"clip": "one"}]}
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"clip": "two", "ro')  # as much as there was room for
+    journal.add("three", [{"clip": "three"}])
+    assert Journal(tmp_path / "a.jsonl", {"x": 1}).done == {
+        "one": [{"clip": "one"}],
+        "three": [{"clip": "three"}],
+    }
+
+
+ROW = {"clip": "a", "system": "m", "source": "vocals", "n_samples": 9, "sdr": 1.0}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [3, [], [3], [{}], {"a": 1}, [ROW | {"clip": "b"}], [ROW | {"n_samples": "9"}], [ROW | {"sdr": "1"}],
+     [ROW | {"sdr": 10**400}], [ROW | {"sdr": float("nan")}], [{"clip": "a", "sdr": 1.0}]],
+)  # fmt: skip
+def test_lines_of_a_journal_that_are_no_rows_are_scored_again(rows: Any, tmp_path: Path) -> None:
+    Journal(tmp_path / "a.jsonl", {"x": 1}, ["sdr"])
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write(json.dumps({"clip": "a", "rows": rows}) + "\n" + "[" * 100_000 + "\n")
+    assert Journal(tmp_path / "a.jsonl", {"x": 1}, ["sdr"]).done == {}
+    Journal(tmp_path / "a.jsonl", {"x": 1}, ["sdr"]).add("a", [ROW])
+    assert Journal(tmp_path / "a.jsonl", {"x": 1}, ["sdr"]).done == {"a": [ROW]}
+
+
+def test_finished_clips_are_kept_where_the_scores_cannot_be_written(
+    tiny_separator: Separator, tiny_mir1k: Path, tmp_path: Path
+) -> None:
+    def full(rows: list[dict[str, Any]]) -> None:
+        raise FileError("scores.json cannot be written to")
+
+    clips = find_clips(tiny_mir1k)[:1]
+    with pytest.raises(FileError):
+        evaluate_all(tiny_separator, clips, load_protocol("si_sdr"), {}, tmp_path, 1, keep=full)
+    (journal,) = tmp_path.iterdir()
+    assert len(journal.read_text().splitlines()) == 2
 
 
 @pytest.mark.slow

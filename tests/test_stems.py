@@ -262,6 +262,45 @@ def test_folders_that_are_linked_to_are_scored_once(links: dict[str, str], tmp_p
     assert track.name == "one"
 
 
+def test_pictures_of_fitted_stems_are_drawn(tmp_path: Path) -> None:
+    for root, lengths in (("true", (20000, 19990, 20300)), ("made", (20010, 19000))):
+        for length, stem in zip(lengths, ("vocals", "bass", "drums"), strict=False):
+            write(tmp_path / root / "one", f"{stem}.wav", noise(length, seed=length))
+    (tmp_path / "made" / "one" / "bass.wav").rename(tmp_path / "made" / "one" / "band.wav")
+    run(tmp_path, "--protocol", "si_sdr", "--sum", "band=bass+drums")
+    (part,) = report.make_report([tmp_path / "out"], tmp_path / "report").parts
+    assert len(part.examples) == 2
+
+
+def test_what_a_folder_is_called_does_not_depend_on_links_to_it(tmp_path: Path) -> None:
+    for root in ("ref", "est"):
+        write(tmp_path / root / "b" / "song", "vocals.wav", noise(9000, 1))
+    (tmp_path / "ref" / "a").mkdir()
+    (tmp_path / "ref" / "a" / "link").symlink_to("../b/song")  # found before what it links to
+    (tmp_path / "ref" / "other").symlink_to("../est")
+    (track,) = find_tracks(tmp_path / "ref", tmp_path / "est")
+    assert track.name == "b/song"
+
+
+@pytest.mark.parametrize("target", [None, "/dev/zero"])
+def test_a_stem_that_is_no_file_is_refused_and_not_waited_for(target: str | None, tmp_path: Path) -> None:
+    write(tmp_path / "ref" / "one", "vocals.wav", noise(9000, 1))
+    path = tmp_path / "est" / "one" / "vocals.wav"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path) if target is None else path.symlink_to(target)
+    with pytest.raises(UserError, match=r"vocals\.wav is no file: remove it"):
+        find_tracks(tmp_path / "ref", tmp_path / "est")
+
+
+def test_fitted_stems_are_remembered_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for track in ("one", "two"):
+        write(tmp_path / "true" / track, "vocals.wav", noise(20000, 2))
+        (tmp_path / "made" / track).mkdir(parents=True)
+        soundfile.write(tmp_path / "made" / track / "vocals.ogg", noise(19000, 2), RATE)  # its header says no length
+    interrupted_after_one(tmp_path, monkeypatch)
+    assert run(tmp_path, "-j", "1")["audio"]["fitted_samples"].keys() == {"one", "two"}
+
+
 def test_a_name_that_is_no_text_is_scored_written_down_and_reported(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     for root in ("ref", "est"):

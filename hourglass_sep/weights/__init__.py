@@ -15,7 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from hourglass_sep.card import check_archive, excess, misfit, problem, read_card
+from hourglass_sep.card import check_archive, check_header, excess, misfit, problem, read_card
 from hourglass_sep.errors import CheckpointError
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.paths import WEIGHTS_DIR
@@ -148,6 +148,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     if not card.is_file():
         raise CheckpointError(f"{path} has no card: put {card.name} beside it")
     try:
+        check_header(path)
         with _named(path) as name:
             return read_card(card), safetensors.torch.load_file(name)
     except Exception as error:  # torch's own, too, of sizes that are none
