@@ -35,6 +35,7 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     """
     if rank_zero_only.rank or is_locked(folder / LOCK):  # type: ignore[attr-defined]
         return False
+    refuse_used(folder, ckpt_path)  # before anything is written there
     folder.mkdir(parents=True, exist_ok=True)
     if not lock(folder / LOCK):
         unlock(folder / LOCK)
