@@ -35,7 +35,8 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     """
     if rank_zero_only.rank or is_locked(folder / LOCK):  # type: ignore[attr-defined]
         return False
-    refuse_used(folder, ckpt_path)  # before anything is written there
+    if not (folder / LOCK).exists():
+        refuse_used(folder, ckpt_path)  # before anything is written there
     folder.mkdir(parents=True, exist_ok=True)
     if not lock(folder / LOCK):
         unlock(folder / LOCK)
