@@ -7,13 +7,15 @@ the weights come from.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 
-from hourglass_sep.card import check_archive, misfit, problem, read_card
+from hourglass_sep.card import check_archive, excess, misfit, problem, read_card
 from hourglass_sep.errors import CheckpointError
 from hourglass_sep.hourglass import StackedHourglass
 from hourglass_sep.paths import WEIGHTS_DIR
@@ -93,28 +95,41 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     reason = problem(description)
     if not reason:
         description["model"] = _LATER | description["model"]
-        reason = misfit(weights, _wanted(path, description))
-    if not reason and not all(bool(value.isfinite().all()) for value in weights.values()):
-        reason = "holds NaN or infinite weights, its training diverged"
+        drawn = _draw(path, description)
+        reason = excess(drawn) or misfit(weights, drawn.network.state_dict())
     if reason:
         raise CheckpointError(f"{path} {reason}: give another file")
     return description, weights
 
 
-def _wanted(path: Path, description: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors of the network that is described, without memory for their numbers."""
+def _draw(path: Path, description: dict[str, Any]) -> Separator:
+    """The separator that is described, without memory for the numbers of its network."""
     try:
         with torch.device("meta"):
-            return StackedHourglass(**description["model"]).state_dict()
+            network = StackedHourglass(**description["model"])
+        return Separator(network, Spectrogram(**description["audio"]), **description["inference"])
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[str]:
+    """A name of a file for libraries that take text only."""
+    with path.open("rb") as file:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            yield f"/dev/fd/{file.fileno()}"
+        else:
+            yield str(path)
+
+
 def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     check_archive(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with _named(path) as name:  # mapped: of what else is in the file, nothing is read
+            checkpoint = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # there is no end to what unpickling another file may raise
         raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
     if not isinstance(checkpoint, dict) or not {KEY, "state_dict"} <= checkpoint.keys():
@@ -131,8 +146,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     if not card.is_file():
         raise CheckpointError(f"{path} has no card: put {card.name} beside it")
     try:
-        return read_card(card), safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        with _named(path) as name:
+            return read_card(card), safetensors.torch.load_file(name)
+    except Exception as error:  # torch's own, too, of sizes that are none
         raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
 
