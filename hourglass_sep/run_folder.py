@@ -87,10 +87,20 @@ def claimed(cfg: DictConfig) -> Iterator[None]:
                 continue
             if claim(folder, cfg.ckpt_path):
                 taken.append(folder)
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            _keep_metrics(Path(cfg.paths.run_dir))
         yield
     finally:
         for folder in taken:
             unlock(folder / LOCK)
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Give the metrics so far, of the part of the run that is gone on with, another name: the logger begins anew."""
+    metrics = folder / "metrics.csv"
+    if metrics.exists():
+        number = next(n for n in range(1, 1 << 20) if not (folder / f"metrics.{n}.csv").exists())
+        metrics.rename(folder / f"metrics.{number}.csv")
 
 
 class ClaimBeforeHydraWrites(Callback):

@@ -208,7 +208,9 @@ def test_a_run_folder_belongs_to_one_run(tiny_mir1k: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="holds another run's"):
         train.run(config(tiny_mir1k, tmp_path / "new", f"paths.checkpoint_dir={last.parent}"))
     assert contents(run) == before
+    metrics = (run / "metrics.csv").read_bytes()
     train.run(config(tiny_mir1k, run, more, f"ckpt_path={last}"))
+    assert (run / "metrics.1.csv").read_bytes() == metrics  # of the part before
     assert torch.load(last, weights_only=True)["global_step"] == 4
 
 
