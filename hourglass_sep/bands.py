@@ -61,14 +61,19 @@ def with_rounding_returned(stems: Tensor, waveform: Tensor) -> Tensor:
     return stems + lacking[:, None] / stems.shape[1] if _is_rounding(lacking, waveform) else stems
 
 
-def refuse_not_finite(stems: Tensor) -> None:
-    """Look at stems of any shape.
+def refuse_not_finite(stems: Tensor, weights: str = "") -> None:
+    """Look at stems, or masks, of any shape.
+
+    Args:
+        stems: at least one sample.
+        weights: the file of the weights that made them, for the error.
 
     Raises:
         NotFiniteError: they are no sound.
     """
     if not math.isfinite(stems.abs().amax()):
-        raise NotFiniteError("the stems hold NaN or infinite samples: the weights overflow, give others")
+        whose = f"the weights of {weights}" if weights else "the weights"
+        raise NotFiniteError(f"the stems hold NaN or infinite samples: {whose} overflow, give others")
 
 
 def _is_rounding(difference: Tensor, signal: Tensor) -> bool:

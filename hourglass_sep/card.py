@@ -14,6 +14,7 @@ import torch
 from hourglass_sep.audio.decode import RATES_HZ
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import CheckpointError
+from hourglass_sep.terminal import clean
 
 if TYPE_CHECKING:
     from hourglass_sep.separator import Separator
@@ -67,7 +68,7 @@ def problem(description: Any) -> str:
                 return f"says {part}.{key}={_short(value)}, {least} to {most} can be"
     for key, value in description["inference"].items():
         if key not in _BOUNDS["inference"] and not (key in _NAMES and isinstance(value, str)):
-            return f"says inference.{_short(key)}={_short(value)}, which is no setting"
+            return f"says inference.{clean(key)[:60]}={_short(value)}, which is no setting"
     return ""
 
 

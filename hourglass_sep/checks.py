@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hourglass_sep.errors import SettingError
 
 LARGEST_SEED = 2**32 - 1
+_LARGEST_DB = 1e6
 
 
 def check_whole(key: str, value: object, least: int = 1, most: int | None = None) -> None:
@@ -29,3 +30,8 @@ def check_choice(key: str, value: object, allowed: Sequence[str]) -> None:
     """
     if value not in allowed:
         raise SettingError(f"{key}={value!r} is not allowed: choose from {', '.join(allowed)}")
+
+
+def is_score(value: object) -> bool:
+    """Whether what a file gives as a score can be computed with: a number in dB, or NaN, which other programs write."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > _LARGEST_DB

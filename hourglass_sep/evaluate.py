@@ -7,7 +7,7 @@ import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
 # isort: split
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.baselines import Model, System
 from hourglass_sep.checks import check_choice, check_whole
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.devices import choose_device
-from hourglass_sep.errors import DataError, SettingError
+from hourglass_sep.errors import DataError, NotFiniteError, SettingError
 from hourglass_sep.hydra_main import hydra_main
 from hourglass_sep.instantiate import build_loggers, build_post
 from hourglass_sep.jobs import Journal, score_all
@@ -49,6 +50,9 @@ def evaluate(separator: Separator, clip: Clip, protocol: Protocol, baselines: Ma
 
     Returns:
         Rows as `hourglass_sep.scoring.score_clip` makes them.
+
+    Raises:
+        NotFiniteError: the separator's weights overflow.
     """
     references = clip.load()[:, None]  # (S, C, N)
     mixture = protocol.mixture(references)
@@ -58,6 +62,10 @@ def evaluate(separator: Separator, clip: Clip, protocol: Protocol, baselines: Ma
             name.replace("_", " "): system(mixture, references, SAMPLE_RATE_HZ, separator).to(separator.device)
             for name, system in systems.items()
         }
+    try:
+        refuse_not_finite(estimates[ESTIMATE], separator.origin)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{clip.name} is not scored: {error}") from None
     return score_clip(protocol, clip.name, references.to(separator.device), estimates, SAMPLE_RATE_HZ)
 
 
@@ -69,6 +77,7 @@ def evaluate_all(
     journal_dir: Path | None = None,
     workers: int | None = None,
     what: str = "scoring",
+    keep: Callable[[list[Row]], object] = lambda rows: None,
 ) -> list[Row]:
     """Score clips in parallel; see `evaluate`.
 
@@ -80,6 +89,7 @@ def evaluate_all(
         journal_dir: where finished clips are kept until all are done; None keeps nothing.
         workers: clips at a time, by default one a core.
         what: the progress bar's title.
+        keep: called with all rows; where it fails, the finished clips stay in the journal.
 
     Raises:
         Interrupted: by Ctrl-C; an equal call goes on where this one ended.
@@ -92,9 +102,10 @@ def evaluate_all(
         "clips": [[clip.name, clip.path.stat().st_size, clip.path.stat().st_mtime_ns] for clip in clips],
     }
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    journal = Journal(journal_dir / f"{name}.jsonl" if journal_dir else None, facts)
+    journal = Journal(journal_dir / f"{name}.jsonl" if journal_dir else None, facts, protocol.metrics)
     jobs = {clip.name: clip for clip in clips}
     rows = score_all(lambda clip: evaluate(separator, clip, protocol, baselines), jobs, journal, workers, what)
+    keep(rows)
     journal.close()
     return rows
 
@@ -140,7 +151,6 @@ def run(cfg: DictConfig) -> list[Row]:
         raise DataError(f"{cfg.data.root} has no clips for part={cfg.part}: choose another part or data.root")
     for clip in clips:
         clip.load()  # a bad one is found before any time is spent on the others
-    rows = evaluate_all(separator, clips, protocol, baselines, Path(cfg.paths.unfinished_dir), cfg.workers)
     facts = {
         "audio": {
             "kind": "mir1k",
@@ -152,7 +162,12 @@ def run(cfg: DictConfig) -> list[Row]:
         "part": cfg.part,
     }
     facts |= provenance()
-    write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts)
+
+    def keep(rows: list[Row]) -> None:
+        write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts)
+
+    unfinished = Path(cfg.paths.unfinished_dir)
+    rows = evaluate_all(separator, clips, protocol, baselines, unfinished, cfg.workers, keep=keep)
     _log(build_loggers(cfg.logger), rows, protocol, facts, Path(cfg.paths.run_dir))
     return rows
 

@@ -31,11 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 from hourglass_sep.files import replacing, writing
 from hourglass_sep.separator import Separator
-from hourglass_sep.terminal import or_exit
+from hourglass_sep.terminal import complain, or_exit, tell_path
 
 TOLERANCE = 1e-4
 """The most that onnxruntime's masks may differ from torch's. Single frames do where more than 5000 go in at a time:
@@ -59,12 +60,15 @@ def write(separator: Separator, path: Path) -> None:
 
     Raises:
         UserError: onnx is not installed.
+        NotFiniteError: the weights overflow.
     """
     try:
         import onnx
     except ModuleNotFoundError:
         raise UserError("onnx is not installed: pip install 'hourglass-sep[onnx]'") from None
     n_freq = separator.spectrogram.n_freq
+    with torch.inference_mode():
+        refuse_not_finite(LastMasks(separator.network)(_noise(n_freq)), separator.origin)
     axes = {name: {0: "batch", 3: "time"} for name in ("magnitude", "masks")}
     names: dict[str, Any] = {"input_names": ["magnitude"], "output_names": ["masks"], "dynamic_axes": axes}
     with warnings.catch_warnings(action="ignore"):
@@ -92,13 +96,17 @@ def check(separator: Separator, path: Path) -> str:
     except ImportError:
         return "not checked: onnxruntime is not installed"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    magnitude = torch.rand(3, 1, separator.spectrogram.n_freq, 61, generator=torch.Generator().manual_seed(0))
+    magnitude = _noise(separator.spectrogram.n_freq)
     (masks,) = session.run(None, {"magnitude": magnitude.numpy()})
     with torch.inference_mode():
         error = float((LastMasks(separator.network)(magnitude) - torch.from_numpy(masks)).abs().max())
     if not error <= TOLERANCE:  # NaN is no success
         raise UserError(f"onnxruntime's masks are {error:.1g} off torch's: try other versions of onnx and onnxruntime")
     return f"checked with onnxruntime: within {error:.0e} of torch".replace("e-0", "e-")
+
+
+def _noise(n_freq: int) -> Tensor:
+    return torch.rand(3, 1, n_freq, 61, generator=torch.Generator().manual_seed(0))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,13 +137,13 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     with replacing([out], options.overwrite) as (part,):
         with writing(out):
             write(separator, part)
-        print(check(separator, part), file=sys.stderr)
+        complain(check(separator, part))
     return out
 
 
 def main() -> None:
     """The command."""
-    print(or_exit(run))
+    tell_path(or_exit(run), sys.stdout)
 
 
 if __name__ == "__main__":

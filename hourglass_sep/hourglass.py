@@ -159,7 +159,7 @@ class StackedHourglass(nn.Module):
 
 def _initialise(gain: float, module: nn.Module) -> None:
     """Weights from N(0, gain^2 / fan-in), biases 0, as the paper's code has it with a gain of 1."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # which imports a compiler for it
         nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()))
         assert module.bias is not None
         nn.init.zeros_(module.bias)

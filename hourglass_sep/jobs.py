@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from hourglass_sep.checks import check_whole
+from hourglass_sep.checks import check_whole, is_score
 from hourglass_sep.errors import Interrupted
 from hourglass_sep.files import write_all, writing
 from hourglass_sep.scoring import Row
@@ -29,33 +30,59 @@ class Journal:
     Args:
         path: the file; None keeps nothing.
         facts: all that the rows depend on, in plain types. A journal of other facts is not continued but replaced.
+        metrics: that every row has; lines that are no rows are left out, and their clips scored again.
+
+    Raises:
+        FileError: the file cannot be read or written.
     """
 
-    def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None, facts: Mapping[str, Any], metrics: Sequence[str] = ()) -> None:
         self.path = path
+        self._metrics = metrics
+        self._torn = False
         self._lock = threading.Lock()
         self._head = json.dumps(facts, sort_keys=True)
         self.done: dict[str, list[Row]] = {}
         """Clip name to rows."""
+        self.notes: dict[str, int] = {}
+        """Clip name to a number that is kept beside the rows; to be set before they are added."""
         if path is not None:
             self._open(path)
 
     def _open(self, path: Path) -> None:
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        with writing(path):
+            lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         if lines[:1] == [self._head]:
             for line in lines[1:]:
-                with suppress(ValueError, KeyError, TypeError):  # the last line of a run that was killed may be cut off
+                # The last line of a run that was killed may be cut off.
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
                     entry = json.loads(line)
-                    self.done[entry["clip"]] = entry["rows"]
-        lines = [self._head] + [json.dumps({"clip": clip, "rows": rows}) for clip, rows in self.done.items()]
+                    if self._has_rows(entry):
+                        self.done[entry["clip"]] = entry["rows"]
+                        self.notes[entry["clip"]] = int(entry.get("note", 0))
+        lines = [self._head, *(self._line(clip, rows) for clip, rows in self.done.items())]
         write_all(path.parent, {path.name: ("\n".join(lines) + "\n").encode()})
+
+    def _has_rows(self, entry: Any) -> bool:
+        columns = {"clip": str, "system": str, "source": str, "n_samples": int} if self._metrics else {}
+        return bool(entry["rows"]) and all(
+            row["clip"] == entry["clip"]
+            and all(isinstance(row[name], kind) for name, kind in columns.items())
+            and all(row[name] is None or (is_score(row[name]) and math.isfinite(row[name])) for name in self._metrics)
+            for row in entry["rows"]
+        )
+
+    def _line(self, clip: str, rows: list[Row]) -> str:
+        return json.dumps({"clip": clip, "rows": rows, "note": self.notes.get(clip, 0)})
 
     def add(self, clip: str, rows: list[Row]) -> None:
         """Write a finished clip down, whole and at once; from any thread."""
         with self._lock:
             if self.path is not None:
+                start, self._torn = "\n" if self._torn else "", True
                 with writing(self.path), self.path.open("a") as file:
-                    file.write(json.dumps({"clip": clip, "rows": rows}) + "\n")
+                    file.write(f"{start}{self._line(clip, rows)}\n")
+                self._torn = False
             self.done[clip] = rows
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +21,7 @@ from hourglass_sep.errors import UserError
 from hourglass_sep.files import write_all
 from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
 from hourglass_sep.report_tables import RESAMPLED, Record, code, plain
-from hourglass_sep.terminal import clean, complain, or_exit, printing, tell_path
+from hourglass_sep.terminal import Screen, clean, complain, or_exit, printing, tell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,7 +230,7 @@ def _log(report: Report, out: Path) -> None:
 
 def show(report: Report) -> None:
     """Print the tables, within 100 columns, and the files."""
-    console = Console(width=min(Console().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
+    console = Screen(width=min(Screen().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
     for part in report.parts:
         separator = " " if len(part.pool.headline) <= 3 else "\n"
         header, *body = report_tables.main_table(part.pool, part.scores, separator)

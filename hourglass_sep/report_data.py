@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hourglass_sep.bootstrap import AVERAGES, Array, average
+from hourglass_sep.checks import is_score
 from hourglass_sep.constants import MIXTURE
 from hourglass_sep.errors import UserError
 from hourglass_sep.terminal import clean
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 _SAME_DB = 1e-3  # the same audio scored on another machine
 _LONGEST_SAMPLES = 1 << 50
+_LONGEST_NAME = 4096
+_MOST_BYTES = 1 << 28  # 300 000 clips of two systems and two sources
+_MOST = {"system": 256, "source": 64}
+_MOST_METRICS = 32
+_MOST_SINGERS = 256
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
@@ -180,7 +186,12 @@ def _read(text: str) -> Scores:
         raise UserError(f"{text!r} names no file: give a scores.json, its folder, or NAME=PATH of either")
     path = path / "scores.json" if os.path.isdir(path) else path
     try:
-        content = json.loads(path.read_text())
+        with path.open("rb") as file:  # which may be a pipe, or a device that has no end
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UserError(f"{path} has more than {_MOST_BYTES >> 20} MB: name a scores.json with fewer clips")
+        content = json.loads(data.decode())
+        del data
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a scores.json or its folder") from error
     except (ValueError, RecursionError) as error:  # not JSON, or not even text
@@ -209,6 +220,8 @@ def _problem(content: Any) -> str:
         return "has a metric whose name is none"  # pictures are named by it
     if not protocol["headline"] or protocol["average"] not in AVERAGES:
         return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
+    if len({*protocol["metrics"], *protocol["headline"]}) > _MOST_METRICS:
+        return f"has more than {_MOST_METRICS} metrics"
     rows = content.get("rows")
     if not isinstance(rows, list) or not rows:
         return "has no rows"
@@ -217,20 +230,21 @@ def _problem(content: Any) -> str:
         names = tuple(row.get(key) for key in ("clip", "system", "source")) if isinstance(row, dict) else ()
         if not names or not all(isinstance(name, str) for name in names):
             return f"has a row without clip, system or source (number {number})"
+        if max(map(len, names)) > _LONGEST_NAME:
+            return f"has a row with a name of more than {_LONGEST_NAME} characters (number {number})"
         length = row.get("n_samples")
         if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _LONGEST_SAMPLES:
             return f"has a row without n_samples (number {number})"
         for metric in (*protocol["headline"], *protocol["metrics"]):
-            if metric not in row or not (row[metric] is None or _is_number(row[metric])):
+            if metric not in row or not (row[metric] is None or is_score(row[metric])):
                 return f"has a row without {metric} (number {number})"
         if names in seen:
             return f"has {' / '.join(names)} twice"
         seen.add(names)
+    for key, most in _MOST.items():
+        if len({row[key] for row in rows}) > most:
+            return f"has more than {most} {key}s"
     return ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 1e6
 
 
 def pools(files: Iterable[Scores]) -> list[Pool]:
@@ -260,12 +274,10 @@ def _pool(files: Sequence[Scores]) -> Pool:
         scores = [average(c.values, c.n_samples, protocol["average"]) for c in columns if c.clips]
         return system.own_name != MIXTURE, sum(scores) / len(scores) if scores else -math.inf
 
-    return Pool(
-        protocol,
-        {system.name: system for system in sorted(systems, key=rank)},
-        sources,
-        {row["clip"]: row["clip"].split("_")[0] for row in ours},
-    )
+    singers = {row["clip"]: row["clip"].split("_")[0] for row in ours}
+    if len(set(singers.values())) > _MOST_SINGERS:  # names of other clips
+        singers = {}
+    return Pool(protocol, {system.name: system for system in sorted(systems, key=rank)}, sources, singers)
 
 
 def _named(files: Sequence[Scores], metrics: Sequence[str]) -> list[System]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DPI = 110
+_MOST_BOXES = 64
+_MOST_PANELS = 8
+_LONGEST_NAME = 60
 _DYNAMIC_RANGE_DB = 70.0
 _LONGEST_SECONDS = 12.0
 _RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
@@ -58,15 +61,17 @@ def box_plot(pool: Pool, metric: str) -> Figure:
         for source in pool.sources
     }
     names = [name for name in pool.systems if any(columns[name, source].clips for source in pool.sources)]
-    n_columns = min(2, len(pool.sources))
-    n_rows = -(-len(pool.sources) // n_columns)
+    names = names[-_MOST_BOXES:]  # the best
+    sources = pool.sources[:_MOST_PANELS]
+    n_columns = min(2, len(sources))
+    n_rows = -(-len(sources) // n_columns)
     size = (2.4 + 4.6 * n_columns, 0.9 + n_rows * (1.0 + 0.46 * max(len(names), 2)))
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
     axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
-    for axis in axes.flat[len(pool.sources) :]:
+    for axis in axes.flat[len(sources) :]:
         axis.set_axis_off()
     rng = np.random.default_rng(0)
-    for axis, source in zip(axes.flat, pool.sources, strict=False):
+    for axis, source in zip(axes.flat, sources, strict=False):
         for position, name in enumerate(names):
             colour = "tab:gray" if pool.systems[name].is_baseline else "tab:blue"
             _, values, n_samples = columns[name, source]
@@ -90,10 +95,10 @@ def box_plot(pool: Pool, metric: str) -> Figure:
             )
             centre = average(values, n_samples, pool.average)
             axis.plot(centre, position, "D", color=colour, markersize=6, markeredgecolor="white", zorder=5)
-        axis.set_title(_plain(source))
+        axis.set_title(_plain(_shortened(source)))
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)
-        axis.set_yticks(range(len(names)), map(_plain, names))
+        axis.set_yticks(range(len(names)), [_plain(_shortened(name)) for name in names])
         axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
     for axis in axes[-1]:
         axis.set_xlabel(_plain(f"{spelt(metric)}, dB"))
@@ -127,7 +132,11 @@ def spectrograms(examples: Sequence[Example]) -> Figure:
 
 def _plain(text: str) -> str:
     """Text without TeX and control characters: dollar signs are themselves."""
-    return clean(text).replace("$", r"\$")
+    return clean(_shortened(text, 2 * _LONGEST_NAME)).replace("$", r"\$")
+
+
+def _shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def png(figure: Figure) -> bytes:

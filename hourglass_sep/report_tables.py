@@ -186,8 +186,10 @@ def explanation(pool: Pool, seed: int, resample: str) -> str:
 
 def plain(text: str) -> str:
     """A name or sentence as Markdown that shows it as it is: no HTML, links, pictures, formulas or line breaks."""
-    text = re.sub(r"([\\`*\[\]<>|&@#$!])", r"\\\1", clean(text))
-    return re.sub(r"(?i)(://|www\.)", r"\\\1", text)
+    text = re.sub(r"([\\`*\[\]<>|&@#$!~]|(?<![^\W_])_|_(?![^\W_])|^[-+=])", r"\\\1", clean(text))
+    text = re.sub(r"(?i)(:)(?=//)|(?<=www)(\.)", lambda found: "\\" + found[0], text)
+    text = re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+    return re.sub(r"^ | $", "&#32;", text)
 
 
 def code(text: str) -> str:

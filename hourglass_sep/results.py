@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,7 @@ from hourglass_sep.files import write_all
 from hourglass_sep.projection import MEANINGLESS_DB
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
-from hourglass_sep.terminal import clean, printing
+from hourglass_sep.terminal import Screen, clean, printing
 
 
 def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: str, facts: Mapping[str, Any]) -> None:
@@ -89,7 +88,7 @@ def by_score(summary: Summary, name: str) -> list[str]:
 def show(folder: Path) -> None:
     """Print the table of the scores that `write_results` left in a folder, and what a reader has to know."""
     content = json.loads((folder / "scores.json").read_text())
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Screen(width=None if sys.stdout.isatty() else 120)
     with printing():
         console.print(table(content))
         protocol = content["protocol"]
@@ -103,4 +102,4 @@ def show(folder: Path) -> None:
             )
         console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")
         rows = clean(f"rows: {folder}/scores.csv and scores.json")
-        Console(soft_wrap=True).print(rows, markup=False)
+        Screen(soft_wrap=True).print(rows, markup=False)

@@ -88,9 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     if options.workers is not None:
         check_whole("--workers", options.workers)
     tracks = find_tracks(options.reference, options.estimate, stems, sums, options.partial)
-    lacking = {
-        track.name: track.check() for track in tracks
-    }  # a bad one is found before any time is spent on the others
+    lacking = {track.name: track.check() for track in tracks}  # bad ones are found before time is spent on others
     system = options.name or options.estimate.resolve().name
     if system == MIXTURE:
         raise UserError(f"{MIXTURE} is what the unprocessed mixture is called: give the estimates another --name")
@@ -98,11 +96,12 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     roots = {side: str(getattr(options, side).resolve()) for side in ("reference", "estimate")}
     facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **roots, "tracks": _state(tracks)}
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    journal = Journal(options.out / f"unfinished-{name}.jsonl", facts)
+    journal = Journal(options.out / f"unfinished-{name}.jsonl", facts, protocol.metrics)
     jobs = {track.name: track for track in tracks}
     rows = score_all(
-        lambda track: score_track(protocol, system, track, device, lacking), jobs, journal, options.workers
+        lambda track: score_track(protocol, system, track, device, journal.notes), jobs, journal, options.workers
     )
+    lacking |= {track.name: journal.notes.get(track.name, 0) for track in tracks}
     fitted = {name: n_samples for name, n_samples in lacking.items() if n_samples}
     if fitted:
         complain(

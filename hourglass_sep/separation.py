@@ -114,7 +114,7 @@ def separate_job(
         ticker = Ticker(progress, n_expected / rate if n_expected else None)
         blocks = decoder.blocks(output.start_seconds, output.duration_seconds)
         for mixture, sources in separator.pairs(blocks, rate, ticker):
-            _refuse_not_finite(sources, job)
+            _refuse_not_finite(sources, job, separator)
             outcome.duration_seconds += mixture.shape[-1] / rate
             outcome.silent = outcome.silent and not mixture.any()
             _append(_chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output), job, sinks, outcome)
@@ -130,9 +130,9 @@ def separate_job(
     return outcome
 
 
-def _refuse_not_finite(sources: Tensor, job: Job) -> None:
+def _refuse_not_finite(sources: Tensor, job: Job, separator: Separator) -> None:
     try:
-        refuse_not_finite(sources)
+        refuse_not_finite(sources, separator.origin)
     except NotFiniteError as error:
         raise NotFiniteError(f"{job.song.path} is not separated: {error}") from None
 

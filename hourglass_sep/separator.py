@@ -94,6 +94,8 @@ class Separator(nn.Module):
         self.reconstruct = reconstruct or MixturePhase()
         self.batch_windows = batch_windows
         self.segment_seconds = segment_seconds
+        self.origin = ""
+        """The file of the weights, where they come from one."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -175,7 +177,7 @@ class Separator(nn.Module):
         ticker = Ticker(progress, waveform.shape[-1] / rate)
         parts = [part for _, part in self.pairs([waveform], rate, ticker)]
         whole = torch.cat(parts, -1)  # (S, ...)
-        refuse_not_finite(whole)
+        refuse_not_finite(whole, self.origin)
         stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(SOURCES)}
         return Stems(stems, rate)
 
@@ -195,7 +197,7 @@ class Separator(nn.Module):
         if isinstance(blocks, Tensor | np.ndarray | str | Path):
             raise ValueError("blocks is no series of blocks: give a generator or a list, [waveform] for one")
         for _, part in self.pairs(blocks, sample_rate_hz):
-            refuse_not_finite(part)
+            refuse_not_finite(part, self.origin)
             yield dict(zip(SOURCES, part, strict=True))
             del part
 

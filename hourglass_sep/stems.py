@@ -162,23 +162,31 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
     folders: dict[Path, dict[str, Path]] = {}
-    here, there = (Path(os.path.abspath(path)) for path in (root, other))
+    here, there = (Path(os.path.realpath(path)) for path in (root, other))
+    lexical = os.path.abspath(other)
+    own = {os.path.realpath(folder) for folder, _, _ in os.walk(root)}
     seen: set[str] = set()
     paths = []
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or (
-            seen and Path(os.path.realpath(root)).is_relative_to(real)
-        ):  # linked to once more, or around
+        linked = real != os.path.join(here, os.path.relpath(folder, root)).removesuffix("/.")
+        # Linked to once more, or from elsewhere in this root, or around it.
+        if real in seen or (linked and real in own) or (seen and here.is_relative_to(real)):
+            below.clear()
+            continue
+        if not here.is_relative_to(there) and any(
+            Path(path).is_relative_to(end) for path, end in ((real, there), (os.path.abspath(folder), lexical))
+        ):
             below.clear()
             continue
         seen.add(real)
-        below.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
-        if here.is_relative_to(there) or not Path(os.path.abspath(folder)).is_relative_to(there):
-            paths += [Path(folder) / name for name in names]
+        below.sort()
+        paths += [Path(folder) / name for name in names]
     for path in sorted(paths):
         if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path} is no file: remove it")
             if path.stem in stems:
                 raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
             stems[path.stem] = path

@@ -10,13 +10,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from rich.console import Console
+
 from hourglass_sep.errors import UserError
 
 Result = TypeVar("Result")
 
 
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, marks that turn the direction of writing, and bytes that are no text."""
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+"""Control characters, line separators, marks that turn the direction of writing or have no width, bytes of no text."""
 
 
 def clean(text: str) -> str:
@@ -62,6 +67,14 @@ def have_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         elif mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+class Screen(Console):
+    """A console for which a pipe that nobody reads any more is an error like others, and not the process's end."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich where the pipe is broken."""
+        raise BrokenPipeError
 
 
 @contextmanager

@@ -74,10 +74,12 @@ def load_checkpoint(path: str | Path, **changes: Any) -> Separator:
     """See `Separator.from_checkpoint`."""
     description, weights = read(path)
     try:
-        return build(description, weights, **changes)
+        separator = build(description, weights, **changes)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
+    separator.origin = str(path)
+    return separator
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
