@@ -56,19 +56,37 @@ def problem(description: Any) -> str:
     """What keeps a description from being that of a separator; '' if nothing does."""
     if not isinstance(description, dict) or not all(isinstance(key, str) for key in description):
         return "is no description"
-    for part, bounds in _BOUNDS.items():
-        settings = description.get(part)
-        if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-            return f"does not say its {part}"
-        for key, (least, most) in bounds.items():
-            if key not in settings or (key == "window_frames" and settings[key] is None):
-                continue  # the constructor has a default, or will miss it
-            value = settings[key]
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                return f"says {part}.{key}={_short(value)}, {least} to {most} can be"
-    for key, value in description["inference"].items():
-        if key not in _BOUNDS["inference"] and not (key in _NAMES and isinstance(value, str)):
-            return f"says inference.{clean(key)[:60]}={_short(value)}, which is no setting"
+    for part in _BOUNDS:
+        reason = _setting(part, description.get(part))
+        if reason:
+            return f"does not say its {part}" if part == reason else f"says {reason}"
+    return ""
+
+
+def refuse_settings(path: Path, settings: Any, separator: Separator) -> None:
+    """Look at settings of inference in another file than a card, and at the separator that has them.
+
+    Raises:
+        CheckpointError: they are none, or would take more memory or time than any song is worth.
+    """
+    reason = _setting("inference", settings) or excess(separator)
+    if reason:
+        raise CheckpointError(f"{path} has inference settings that cannot be ({reason}): make it again")
+
+
+def _setting(part: str, settings: Any) -> str:
+    """The first of a part's settings that cannot be, and what can; the part's name for no settings; or ''."""
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        return part
+    for key, (least, most) in _BOUNDS[part].items():
+        if key not in settings or (key == "window_frames" and settings[key] is None):
+            continue  # the constructor has a default, or will miss it
+        value = settings[key]
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            return f"{part}.{key}={_short(value)}, {least} to {most} can be"
+    for key, value in settings.items() if part == "inference" else ():
+        if key not in _BOUNDS[part] and not (key in _NAMES and isinstance(value, str)):
+            return f"{part}.{clean(key)[:60]}={_short(value)}, which is no setting"
     return ""
 
 

@@ -13,6 +13,7 @@ _RIDGE = 1e-7
 """Part of every source's covariance, which has no inverse where channels are equal. The gains still add up to one."""
 
 _TINY = 1e-30
+_MOST_ITERATIONS = 10_000
 _BLOCK_FRAMES = 256
 
 
@@ -47,7 +48,7 @@ class Wiener(MixturePhase):
     """
 
     def __init__(self, iterations: int = 1) -> None:
-        check_whole("reconstruct.iterations", iterations, least=0)
+        check_whole("reconstruct.iterations", iterations, least=0, most=_MOST_ITERATIONS)
         self.iterations = iterations
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
@@ -91,7 +92,7 @@ class Misi(MixturePhase):
     """
 
     def __init__(self, iterations: int = 5) -> None:
-        check_whole("reconstruct.iterations", iterations, least=0)
+        check_whole("reconstruct.iterations", iterations, least=0, most=_MOST_ITERATIONS)
         self.iterations = iterations
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:

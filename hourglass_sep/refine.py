@@ -26,6 +26,9 @@ Combine = str | float
 """How a mask and its clusters' means are combined: ``max``, ``mean``, or the mean's weight in a mix of both, 0 to 1."""
 
 _SEEDS = 2**63
+_MOST = {"rank": 1 << 12, "max_iter": 1 << 14, "seed": None}
+_MOST |= dict.fromkeys(("window_frames", "overlap_frames", "sample_frames"), 1 << 20)
+"""Settings come with files of scores, too."""
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +156,9 @@ class NmfRefinement(NoRefinement):
     ) -> None:
         sizes = {"rank": rank, "window_frames": window_frames, "sample_frames": sample_frames}
         for name, value in sizes.items():
-            check_whole(f"refine.{name}", value)
+            check_whole(f"refine.{name}", value, most=_MOST[name])
         for name, value in {"max_iter": max_iter, "overlap_frames": overlap_frames, "seed": seed}.items():
-            check_whole(f"refine.{name}", value, least=0)
+            check_whole(f"refine.{name}", value, least=0, most=_MOST[name])
         if not _is_number(beta) or not 0 <= beta <= 2:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
         sources = (sources,) if isinstance(sources, str) else tuple(sources or ())

@@ -221,6 +221,7 @@ def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
 
 
 def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    from hourglass_sep.card import refuse_settings
     from hourglass_sep.constants import SOURCES
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
     from hourglass_sep.devices import choose_device
@@ -237,6 +238,7 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         try:
             post = {group: build(description) for group, description in facts.get("post", {}).items()}
             separator = Separator.load(facts["weights"], **facts.get("inference", {}), **post)
+            refuse_settings(system.file.path, facts.get("inference", {}), separator)
             separator = separator.to(choose_device("auto"))
         except (TypeError, AttributeError) as error:
             raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error

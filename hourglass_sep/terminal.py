@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -60,7 +61,8 @@ def complain(text: str) -> None:
 
 
 def have_streams() -> None:
-    """Let nothing depend on streams being open, or on what they can encode."""
+    """Let nothing depend on streams being open, on what they can encode, or on anybody reading logs."""
+    logging.raiseExceptions = False
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream: Any = getattr(sys, name)
         if stream is None:  # closed by who started this
