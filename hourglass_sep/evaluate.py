@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
+
+# isort: split
+
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -87,7 +87,8 @@ def _silence_advertising() -> None:
     for message in _IDLE_WARNINGS:
         warnings.filterwarnings("ignore", message)
     for library in _ADVERTISERS:  # tips, "TPU available: False"
-        logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
+        for name in (library, f"{library}.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def end(error: BaseException) -> NoReturn:

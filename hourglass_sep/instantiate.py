@@ -156,12 +156,17 @@ def check_trainer(cfg: DictConfig) -> None:
     check_whole("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1))
     for name, (least, kinds) in _NUMBERS.items():
         value: Any = cfg.trainer.get(name)
-        if value is not None and not (isinstance(value, kinds) and (isinstance(value, str) or value >= least)):
+        if value is not None and not _is_number(value, least, kinds):
             whole = " whole" if float not in kinds else ""
             raise SettingError(f"trainer.{name}={value!r} is not allowed: give a{whole} number from {least} on")
     for name in ("max_steps", "log_every_n_steps"):
         if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
             raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")
+
+
+def _is_number(value: Any, least: float, kinds: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types and, unless it is a text, not below the least."""
+    return type(value) in (*kinds, bool) and (type(value) is str or value >= least)
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:

@@ -230,7 +230,7 @@ def _problem(content: Any) -> str:
         names = tuple(row.get(key) for key in ("clip", "system", "source")) if isinstance(row, dict) else ()
         if not names or not all(isinstance(name, str) for name in names):
             return f"has a row without clip, system or source (number {number})"
-        if any(len(str(name)) > _LONGEST_NAME for name in names):
+        if max(len(str(name)) for name in names) > _LONGEST_NAME:
             return f"has a row with a name of more than {_LONGEST_NAME} characters (number {number})"
         length = row.get("n_samples")
         if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _LONGEST_SAMPLES:

@@ -14,9 +14,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from hourglass_sep.errors import UserError
 from hourglass_sep.hydra_main import end
 from hourglass_sep.locks import is_locked, lock, unlock
+from hourglass_sep.loggers import RUN_ID
 
 LOCK = ".run.lock"
-_TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "wandb", "scores.csv")
+_TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "scores.csv")
 """What only a training that has begun leaves behind; Hydra's own files are those of refused runs too."""
 
 
@@ -35,6 +36,8 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     """
     if rank_zero_only.rank or is_locked(folder / LOCK):  # type: ignore[attr-defined]
         return False
+    if not (folder / LOCK).exists():
+        refuse_used(folder, ckpt_path)  # before anything is written there
     folder.mkdir(parents=True, exist_ok=True)
     if not lock(folder / LOCK):
         unlock(folder / LOCK)
@@ -44,6 +47,8 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     except UserError:
         unlock(folder / LOCK)
         raise
+    if not _resumes(folder, ckpt_path):  # one that was refused or ended before its first step
+        (folder / RUN_ID).unlink(missing_ok=True)
     return True
 
 
@@ -54,11 +59,16 @@ def refuse_used(folder: Path, ckpt_path: str | None) -> None:
         UserError: in that case.
     """
     trace = next((path for pattern in _TRACES for path in folder.glob(pattern)), None)
-    if trace is None or (ckpt_path and Path(ckpt_path).expanduser().resolve().is_relative_to(folder.resolve())):
+    if trace is None or _resumes(folder, ckpt_path):
         return
     last = next((path for path in sorted(folder.rglob("last.ckpt"))), None)
     resume = f", or go on with that run: ckpt_path={last}" if last else ""
     raise UserError(f"{folder} holds another run's {trace.name}: choose another hydra.run.dir{resume}")
+
+
+def _resumes(folder: Path, ckpt_path: str | None) -> bool:
+    """Whether a checkpoint lies in a folder."""
+    return bool(ckpt_path) and Path(str(ckpt_path)).expanduser().resolve().is_relative_to(folder.resolve())
 
 
 @contextmanager
@@ -77,10 +87,20 @@ def claimed(cfg: DictConfig) -> Iterator[None]:
                 continue
             if claim(folder, cfg.ckpt_path):
                 taken.append(folder)
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            _keep_metrics(Path(cfg.paths.run_dir))
         yield
     finally:
         for folder in taken:
             unlock(folder / LOCK)
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Give the metrics so far, of the part of the run that is gone on with, another name: the logger begins anew."""
+    metrics = folder / "metrics.csv"
+    if metrics.exists():
+        number = next(n for n in range(1, 1 << 20) if not (folder / f"metrics.{n}.csv").exists())
+        metrics.rename(folder / f"metrics.{number}.csv")
 
 
 class ClaimBeforeHydraWrites(Callback):

@@ -116,7 +116,7 @@ class Stop(Checkpoint):
         if self._complete or not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return
         self.received = self.received or signal.SIGTERM  # another rank's
-        trainer.save_checkpoint(self.last)
+        trainer.save_checkpoint(self.last, weights_only=False)
         self._written = trainer.global_step
         raise Interrupted("stopped")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
+
+# isort: split
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,6 @@
 """Whatever value a user gives an option of training: one line that names it, never a traceback."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,16 @@ def test_no_checkpoint_is_named_where_none_was_written(
     out = capsys.readouterr().out
     assert "no checkpoint was written" in out
     assert ".ckpt" not in out
+
+
+def test_a_job_is_silent_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other launchers pickle the job and call it in processes of their own, where `main` is not run."""
+    jobs = []
+    monkeypatch.setattr("hydra.main", lambda **_: lambda job: lambda: jobs.append(job))
+    monkeypatch.setattr("sys.argv", ["train"])
+    advertiser = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    monkeypatch.setattr(advertiser, "level", logging.INFO)
+    seen = []
+    hydra_main.hydra_main("train")(lambda cfg: seen.append(advertiser.level))()
+    jobs[0](None)
+    assert seen == [logging.WARNING]

@@ -1,0 +1,124 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from pytorch_lightning.loggers import CSVLogger
+from test_training import config, logged
+from wandb_files import OfflineRun
+
+from hourglass_sep import loggers, train
+from hourglass_sep.callbacks import Preview
+from hourglass_sep.errors import UserError
+
+
+class Broken(CSVLogger):
+    """Fails where it is told to."""
+
+    def __init__(self, save_dir: str, where: str) -> None:
+        super().__init__(save_dir, name="", version="")
+        self.where = where
+
+    @property
+    def experiment(self) -> Any:
+        self._fail("experiment")
+        return super().experiment
+
+    def log_metrics(self, metrics: Any, step: Any = None) -> None:
+        self._fail("log_metrics")
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        self._fail("log_hyperparams")
+
+    def save(self) -> None:
+        self._fail("save")
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        self._fail("after_save_checkpoint")
+
+    def finalize(self, status: str) -> None:
+        self._fail("finalize")
+
+    def _fail(self, where: str) -> None:
+        if where == self.where:
+            raise OSError("quota exceeded")
+
+
+@pytest.mark.parametrize(
+    "where", ["experiment", "log_metrics", "log_hyperparams", "save", "after_save_checkpoint", "finalize"]
+)
+def test_a_logger_that_fails_anywhere_is_one_warning_and_training_goes_on(
+    where: str, tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = f"+logger.mine={{_target_: {__name__}.Broken, save_dir: '{tmp_path / 'mine'}', where: {where}}}"
+    train.run(config(tiny_mir1k, tmp_path, broken))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("warning: Broken: quota exceeded: training goes on")
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
+    assert len(logged(tmp_path, "train/loss")) == 2  # the other logger's
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder that cannot be written to, by root either, and no word to W&B of any other place."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in (".local", ".cache", ".config"):
+        (home / name).touch()
+    monkeypatch.setenv("HOME", str(home))
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(loggers, "_ours", {})
+    return home
+
+
+@pytest.mark.slow
+def test_media_are_staged_in_the_run_folder(elsewhere: Path, tiny_mir1k: Path, tmp_path: Path, capsys: Any) -> None:
+    for name in ("first", "second"):  # as jobs of a sweep
+        run = tmp_path / name
+        train.run(config(tiny_mir1k, run, "logger=wandb"))
+        assert OfflineRun(run).values("val/preview/nrows") == [2]
+        assert os.environ["WANDB_DATA_DIR"] == str(run / "wandb" / "staging")
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_w_and_b_that_cannot_be_reached_is_used_offline_and_the_remedy_is_said(
+    tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(**_: object) -> bool:
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(wandb, "login", unreachable)
+    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    assert OfflineRun(tmp_path).values("train/loss")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no route to host" in line
+    assert "WANDB_MODE=offline" in line
+
+
+@pytest.mark.parametrize(("mode", "words"), [("online", "set WANDB_MODE=offline"), ("bogus", "WANDB_MODE='bogus'")])
+def test_a_mode_of_w_and_b_that_is_not_possible_is_refused(
+    mode: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setattr(wandb, "login", lambda **_: False)
+    with pytest.raises(UserError, match=words):
+        loggers.wandb_logger("project", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_preview_that_cannot_be_made_is_one_warning(
+    tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room for media")
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(Preview, "_keep", fail)
+    train.run(config(tiny_mir1k, tmp_path, "logger=wandb", "trainer.max_steps=4"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no room for media" in line
