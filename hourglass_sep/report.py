@@ -218,14 +218,15 @@ def log_to_wandb(report: Report, run: Any) -> None:
 
 
 def _log(report: Report, out: Path) -> None:
-    """Log a report to a W&B run of its own in the report's folder."""
-    from hourglass_sep.loggers import wandb_logger
+    """Log a report, which is written already, to a W&B run of its own in its folder; what fails there is a warning."""
+    from hourglass_sep.loggers import Attempt, wandb_logger
 
-    run = wandb_logger("hourglass_sep", str(out)).experiment
-    try:
-        log_to_wandb(report, run)
-    finally:
-        run.finish()
+    logger = wandb_logger("hourglass_sep", str(out))
+    attempt = Attempt("W&B", "the report is written, and not logged")
+    run = attempt(lambda: logger.experiment)
+    if run is not None:
+        attempt(log_to_wandb, report, run)
+        attempt(run.finish)
 
 
 def show(report: Report) -> None:

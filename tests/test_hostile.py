@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from markdown_it import MarkdownIt
 
-from hourglass_sep import audio, export, report, report_data, report_figures, report_tables
+from hourglass_sep import audio, export, loggers, report, report_data, report_figures, report_tables, results
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.errors import CheckpointError, FileError, NotFiniteError, UserError
 from hourglass_sep.evaluate import evaluate, evaluate_all
@@ -481,6 +481,39 @@ def test_finished_clips_are_kept_where_the_scores_cannot_be_written(
         evaluate_all(tiny_separator, clips, load_protocol("si_sdr"), {}, tmp_path, 1, keep=full)
     (journal,) = tmp_path.iterdir()
     assert len(journal.read_text().splitlines()) == 2
+
+
+def test_a_logger_that_fails_leaves_a_report_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing:
+        @property
+        def experiment(self) -> None:
+            "\udce9".encode()
+
+    monkeypatch.setattr(loggers, "wandb_logger", lambda *_: Failing())
+    (tmp_path / "scores.json").write_text(json.dumps(scores()))
+    report.run([str(tmp_path), "-o", str(tmp_path / "out"), "--wandb"])
+    assert (tmp_path / "out" / "report.md").exists()
+    assert "warning: W&B: 'utf-8' codec can't encode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reader", ["full", "gone"])
+def test_tables_that_nobody_reads_end_nothing(reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reader == "full":
+        stream = open("/dev/full", "w")  # noqa: SIM115
+    else:
+        read, write = os.pipe()
+        os.close(read)
+        stream = os.fdopen(write, "w")
+    protocol = load_protocol("si_sdr")
+    row = {"clip": "a", "system": "m", "source": "vocals", "n_samples": 9000} | dict.fromkeys(protocol.metrics, 1.0)
+    results.write_results(tmp_path, [row], protocol, "m", {})
+    made = report.make_report([tmp_path], tmp_path / "out")
+    with monkeypatch.context() as patch, stream:
+        patch.setattr(sys, "stdout", stream)
+        results.show(tmp_path)
+        report.show(made)
 
 
 @pytest.mark.slow
