@@ -7,6 +7,7 @@ the weights come from.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,8 @@ def _named(path: Path) -> Iterator[str]:
 def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     check_archive(path)
     try:
-        with _named(path) as name:  # mapped: of what else is in the file, nothing is read
+        # Mapped: of what else is in the file, nothing is read. Warnings are about files that are refused.
+        with _named(path) as name, warnings.catch_warnings(action="ignore"):
             checkpoint = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # there is no end to what unpickling another file may raise
         raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
