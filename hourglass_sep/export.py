@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 from hourglass_sep.files import replacing, writing
@@ -60,15 +59,12 @@ def write(separator: Separator, path: Path) -> None:
 
     Raises:
         UserError: onnx is not installed.
-        NotFiniteError: the weights overflow.
     """
     try:
         import onnx
     except ModuleNotFoundError:
         raise UserError("onnx is not installed: pip install 'hourglass-sep[onnx]'") from None
     n_freq = separator.spectrogram.n_freq
-    with torch.inference_mode():
-        refuse_not_finite(LastMasks(separator.network)(_noise(n_freq)), separator.origin)
     axes = {name: {0: "batch", 3: "time"} for name in ("magnitude", "masks")}
     names: dict[str, Any] = {"input_names": ["magnitude"], "output_names": ["masks"], "dynamic_axes": axes}
     with warnings.catch_warnings(action="ignore"):
