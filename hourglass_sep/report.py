@@ -21,7 +21,8 @@ from hourglass_sep.errors import UserError
 from hourglass_sep.files import write_all
 from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
 from hourglass_sep.report_tables import RESAMPLED, Record, code, plain
-from hourglass_sep.terminal import Screen, clean, complain, or_exit, printing, tell_path
+from hourglass_sep.screen import Screen
+from hourglass_sep.terminal import clean, complain, or_exit, printing, tell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,8 @@ from hourglass_sep.files import write_all
 from hourglass_sep.projection import MEANINGLESS_DB
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.scoring import Row, Summary, count_unscored, key, summarise
-from hourglass_sep.terminal import Screen, clean, printing
+from hourglass_sep.screen import Screen
+from hourglass_sep.terminal import clean, printing
 
 
 def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: str, facts: Mapping[str, Any]) -> None:

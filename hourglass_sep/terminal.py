@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from rich.console import Console
-
 from hourglass_sep.errors import UserError
 
 Result = TypeVar("Result")
@@ -69,14 +67,6 @@ def have_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         elif mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-class Screen(Console):
-    """A console for which a pipe that nobody reads any more is an error like others, and not the process's end."""
-
-    def on_broken_pipe(self) -> None:
-        """Called by rich where the pipe is broken."""
-        raise BrokenPipeError
 
 
 @contextmanager
