@@ -102,7 +102,7 @@ def evaluate_all(
         "clips": [[clip.name, clip.path.stat().st_size, clip.path.stat().st_mtime_ns] for clip in clips],
     }
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    journal = Journal(journal_dir / f"{name}.jsonl" if journal_dir else None, facts)
+    journal = Journal(journal_dir / f"{name}.jsonl" if journal_dir else None, facts, protocol.metrics)
     jobs = {clip.name: clip for clip in clips}
     rows = score_all(lambda clip: evaluate(separator, clip, protocol, baselines), jobs, journal, workers, what)
     keep(rows)

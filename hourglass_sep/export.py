@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import UserError
 from hourglass_sep.files import replacing, writing
