@@ -52,7 +52,7 @@ STEM_FOLDERS = {
 }
 DEMUCS = ["--reference", "MUSDB18-HQ/test", "--estimate", "separated/htdemucs", "-o", "scores/demucs"]
 SMALL = {
-    "hourglass_sep.train": [*TINY_RUN, "hydra.run.dir=outputs/train/OTHER"],
+    "hourglass_sep.train": TINY_RUN,
     "hourglass_sep.evaluate": ["limit=1"],
 }
 
