@@ -561,10 +561,11 @@ def test_separate_takes_paths_arrays_and_tensors(tiny_separator: Separator) -> N
 
 
 def start(*options: str) -> subprocess.Popen[str]:
-    """The command, in work: something has been written."""
+    """The command, in work: something has been written, and the fourth segment waits for a minute."""
     code = (
         "import time; from hourglass_sep import separate, separator; step = separator.Separator._separate_segment\n"
-        "def slow(*arguments): time.sleep(0.3); return step(*arguments)\n"
+        "waits = iter([0, 0, 0, 60])\n"
+        "def slow(*arguments): time.sleep(next(waits, 0)); return step(*arguments)\n"
         "separator.Separator._separate_segment = slow; separate.main()"
     )
     process = subprocess.Popen(
