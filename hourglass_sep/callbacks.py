@@ -73,7 +73,8 @@ class SkipNonFiniteSteps(Callback):
     """Leaves the weights as they are at steps whose gradients are not finite, and counts them.
 
     Their number is logged as ``train/skipped_steps`` and kept in checkpoints. One wild patch or an overflow in low
-    precision costs a step, not the run; where no step is possible any more, training ends in one line.
+    precision costs a step, not the run; where no step is possible any more, training ends in one line. Weights that
+    are not finite themselves, from a step too large, are never written into a checkpoint.
 
     Args:
         most_in_a_row: as many steps as may be skipped one after the other.
@@ -104,6 +105,21 @@ class SkipNonFiniteSteps(Callback):
                 "steps were skipped: lower optimizer.lr"
             )
         pl_module.log("train/skipped_steps", float(self.skipped))
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint before anything of it is written: the one before stays.
+
+        Raises:
+            UserError: weights that are not finite.
+        """
+        for name, weight in checkpoint["state_dict"].items():
+            if not bool(weight.isfinite().all()):
+                raise UserError(
+                    f"{name} is not finite after {trainer.global_step} steps, no checkpoint is made of it: "
+                    "lower optimizer.lr"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were skipped so far."""

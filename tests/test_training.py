@@ -208,6 +208,13 @@ def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
+def test_weights_that_the_last_step_made_infinite_are_not_written(tiny_mir1k: Path, tmp_path: Path) -> None:
+    last_step = ("optimizer.lr=inf", "trainer.max_steps=1", "data.steps_per_epoch=1")
+    with pytest.raises(UserError, match=r"is not finite after 1 steps, .*: lower optimizer\.lr"):
+        train.run(config(tiny_mir1k, tmp_path, *last_step))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted_and_training_goes_on(
     tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
