@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from ffmpeg_files import (
     MP3,
@@ -60,6 +61,19 @@ def changing(folder: Path, name: str, first: tuple[str, ...], second: tuple[str,
     return joined(folder / name, make(folder / f"a{suffix}", *first), make(folder / f"b{suffix}", *second))
 
 
+def as_wav(source: Path, rate: int) -> Path:
+    """What copies of DTS discs are: compressed sound that a wav file says is PCM."""
+    data = np.frombuffer(source.read_bytes(), np.int16).reshape(-1, 2)
+    soundfile.write(source.with_name("disc.wav"), data, rate)
+    return source.with_name("disc.wav")
+
+
+def unknown(path: Path) -> Path:
+    """Make the first stream of an mkv one that nobody can decode."""
+    path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT", 1))
+    return path
+
+
 AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     # mp3 without a length of its own
     "mp3 cbr": lambda f: make(f / "a.mp3", *CBR),
@@ -87,6 +101,15 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     "ac3, tag behind": lambda f: around(make(f / "a.ac3"), behind=id3v1()),
     "wavpack, tag behind": lambda f: around(make(f / "a.wv"), behind=ape(500)),
     "flac, tag behind": lambda f: around(make(f / "a.flac"), behind=id3v1()),
+    "ogg, zeros behind": lambda f: around(make(f / "a.ogg"), behind=bytes(80_000)),
+    # wav that holds no PCM
+    "dts in wav": lambda f: as_wav(make(f / "a.dts", "-c:a", "dca", "-b:a", "1411200"), 44100),
+    "dts as S/PDIF in wav": lambda f: as_wav(
+        make(f / "a.spdif", "-c:a", "dca", "-b:a", "768k", "-f", "spdif", rate=48000), 48000
+    ),
+    "ac3 as S/PDIF in wav": lambda f: as_wav(
+        make(f / "a.spdif", "-c:a", "ac3", "-f", "spdif", rate=48000, channels=6), 48000
+    ),
     # opus and vorbis
     "opus copied from webm": lambda f: copied(f, make(f / "a.webm", "-c:a", "libopus", rate=48000), "b.opus"),
     "opus copied from a late webm": lambda f: copied(f, late(f, "a.webm", "libopus", 0.6), "b.opus"),
@@ -155,6 +178,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "wv cut": (lambda f: cut(make(f / "a.wv")), "truncated"),
     "tta cut": (lambda f: cut(make(f / "a.tta", seconds=4)), "truncated"),
     "w64 cut": (lambda f: cut(make(f / "a.w64")), "truncated"),
+    "no decoder": (
+        lambda f: unknown(make(f / "a.mkv", "-c:a", "pcm_s16le")),
+        "FFmpeg has no decoder for: convert it to wav or flac",
+    ),
     "no sound": (lambda f: video_only(f / "a.mp4"), "has no sound in it"),
     "text": (lambda f: text(f / "a.mp3"), "cannot be read as audio"),
     "text as ogg": (lambda f: text(f / "a.ogg"), "cannot be read as audio"),
@@ -185,17 +212,22 @@ NOTED: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda f: two_streams(f / "a.mkv"),
         r"2 audio streams \(1: eng, .*; 2: deu, .*\): took 2, --stream",
     ),
+    "a first stream without a decoder": (
+        lambda f: unknown(two_streams(f / "a.mkv", marked=0)),
+        r"\(1: eng, no decoder; 2: deu, pcm_s16le, .*\): took 2, --stream",
+    ),
     "a change of rate": (AS_FFMPEG["aac, rate changes"], r"goes on at .* with 44100 Hz .*: converted to 22050 Hz"),
     "junk inside": (AS_FFMPEG["mp3, junk inside"], r"[12] damaged packet\(s\) left out"),
     "a wrong length": (AS_FFMPEG["flac that says too much"], r"2\.00 s of sound, its header says 4\.54"),
 }
 
 
-def two_streams(path: Path) -> Path:
+def two_streams(path: Path, marked: int = 1) -> Path:
     source = make(path.with_name("b.wav"))
     languages = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu")
-    ffmpeg("-i", source, "-map", "0", "-map", "0", *languages, "-filter:a:1", "volume=0.5", "-disposition:a:0", "0",
-           "-disposition:a:1", "default", "-c:a", "pcm_s16le", path)  # fmt: skip
+    marks = (f"-disposition:a:{marked}", "default", f"-disposition:a:{1 - marked}", "0")
+    both = ("-map", "0", "-map", "0", "-filter:a:1", "volume=0.5", "-c:a", "pcm_s16le")
+    ffmpeg("-i", source, *both, *languages, *marks, path)
     return path
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from hourglass_sep.errors import AudioError
 
@@ -25,15 +26,21 @@ def refuse_truncated(path: Path) -> None:
     found = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
-        file.seek(max(found - _LARGEST_OGG_PAGE, 0))
-        tail = file.read() if header[:4] == b"OggS" else b""
+        page = _last_ogg_page(file) if header[:4] == b"OggS" else None
     declared = _declared_bytes(header, found)
     if declared is not None and declared - found > 1:
         raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
-    page = tail[max(tail.rfind(b"OggS"), 0) :]
-    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    if tail and (len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(sizes)):
+    if page is not None and (
+        len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+    ):
         raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
+
+
+def _last_ogg_page(file: BinaryIO) -> bytes:
+    """From the last page's beginning, and maybe more; there may be anything behind it."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.rfind(b"OggS")
+        return content[place : place + _LARGEST_OGG_PAGE]
 
 
 def _declared_bytes(header: bytes, found: int) -> int | None:

@@ -46,10 +46,13 @@ _LINEAR = (
 """Beginnings of libsndfile's subtypes whose length and order of channels it knows as well as FFmpeg."""
 _UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
 
-_HEAD_BYTES = 256
+_HEAD_BYTES = 1 << 16
 _LONGEST_NAME = 1000  # bytes: of paths, libsndfile takes 1023
 _UNRECOGNISED = 1  # libsndfile's error number
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"dns.", b"caff")
+_NOT_PCM = tuple(map(bytes.fromhex, ("72f81f4e", "fe7f0180", "7ffe8001", "ff1f00e8", "1fffe800")))
+"""Beginnings of DTS frames and of S/PDIF bursts: copies of DTS discs are wav files that say they hold PCM. FFmpeg
+looks whether it is so; where it is not, it reads the same samples as libsndfile."""
 
 TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "copyright", "comment", "license")
 """What stems get of a song's tags, under the names that soundfile gives them."""
@@ -241,7 +244,7 @@ def _first_that_can(path: Path, stream: int | None) -> Decoder:
     form = head.find(b"fmt ")
     in_wav = form > 0 and head[form + 8 : form + 10] in (b"P\0", b"U\0")  # MPEG
     is_mpeg = in_wav or head[:3] == b"ID3" or head[:1] == b"\xff" or path.suffix.lower() == ".mp3"
-    if head[:4] in _SNDFILE_MAGIC and not is_mpeg:
+    if head[:4] in _SNDFILE_MAGIC and not is_mpeg and not any(mark in head for mark in _NOT_PCM):
         return _by_libsndfile(path, stream) or _by_ffmpeg(path, stream)
     try:
         return _by_ffmpeg(path, stream)

@@ -177,6 +177,8 @@ class Ffmpeg(Decoder):
         text, path = answer["error"], self.path
         if text == "no sound in it":
             return AudioError(f"{path} has no sound in it: damaged, or a file without an audio track")
+        if text == "no decoder":
+            return AudioError(f"{path} holds sound that FFmpeg has no decoder for: convert it to wav or flac")
         if text == "no sound that can be decoded":
             return AudioError(f"{path} holds no sound that can be decoded: fetch or export it again")
         if text.startswith("no stream"):

@@ -38,9 +38,13 @@ _kept: list[Any] = []
 def _channels(stream: Any) -> int:
     """How many channels a stream has, whose layout is made one of FFmpeg's own before anything is decoded.
 
+    0 if FFmpeg has no decoder for it.
+
     Layouts that list their channels (QuickTime's) are freed twice by PyAV, once by each object that has seen one: the
     first stays alive here, and the decoder gets the usual layout of as many channels, in the file's order.
     """
+    if stream.codec_context is None:
+        return 0
     layout = stream.codec_context.layout
     _kept.append(layout)
     if " channels (" in layout.name:
@@ -83,7 +87,8 @@ class Reader:
 
     Args:
         path: the file.
-        number: of the stream, the first is 1; None for the one that is marked as the default, or the first.
+        number: of the stream, the first is 1; None for the one that is marked as the default, or the first, of those
+            that can be decoded: telephones put a second one beside it that only they can read.
 
     Attributes:
         facts: sample rate, channels, bit depth, length in seconds (None if unknown), whether that is in the header,
@@ -117,8 +122,11 @@ class Reader:
             raise ValueError("no sound in it")
         if number is not None and not 1 <= number <= len(streams):
             raise ValueError(f"no stream {number}: {len(streams)}")
-        marked = [k for k, stream in enumerate(streams) if stream.disposition & self._av.stream.Disposition.default]
-        place = number - 1 if number is not None else min(marked, default=0)
+        known = [k for k, stream in enumerate(streams) if stream.codec_context is not None]
+        marked = [k for k in known if streams[k].disposition & self._av.stream.Disposition.default]
+        place = number - 1 if number is not None else min(marked or known, default=0)
+        if place not in known:
+            raise ValueError("no decoder")
         self._stream = streams[place]
         self._frames = self._decode()
         first = next(self._frames, None)
@@ -260,7 +268,10 @@ def _describe(stream: Any, channels: int) -> str:
     """A stream in words: title, language, codec, channels."""
     names = {key.lower(): text for key, text in stream.metadata.items()}
     language = names.get("language", "")
-    parts = [names.get("title", ""), "" if language == "und" else language, stream.codec_context.name]
+    parts = [names.get("title", ""), "" if language == "und" else language]
+    if stream.codec_context is None:
+        return ", ".join([*filter(None, parts), "no decoder"])
+    parts.append(stream.codec_context.name)
     return ", ".join([*filter(None, parts), f"{channels} channel(s)"])
 
 
