@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -23,6 +24,7 @@ from hourglass_sep.errors import UserError
 from hourglass_sep.figures import picture
 from hourglass_sep.loggers import Attempt
 from hourglass_sep.system import SeparationSystem
+from hourglass_sep.terminal import Forgiving
 
 
 class Throughput(Callback):
@@ -131,7 +133,13 @@ class SkipNonFiniteSteps(Callback):
 
 
 class StepProgress(RichProgressBar):
-    """Rich progress bars that say how far the whole training is: its length is counted in steps, not in epochs."""
+    """Rich progress bars that say how far the whole training is: its length is counted in steps, not in epochs.
+
+    Training goes on where the terminal is closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"file": Forgiving(sys.stdout)})
 
     def _get_train_description(self, current_epoch: int) -> str:
         whole = self.trainer.max_steps if self.trainer.max_steps > 0 else "unlimited"

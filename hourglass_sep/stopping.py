@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in training: the step is finished, ``last.ckpt`` written, and how to go on is said."""
+"""Ctrl-C, SIGTERM, a closed terminal: the step is finished, ``last.ckpt`` written, and how to go on is said."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from hourglass_sep.errors import Interrupted
 from hourglass_sep.terminal import complain
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+if hasattr(signal, "SIGHUP"):
+    _NAMES[signal.SIGHUP] = "the terminal was closed"
 
 
 class Stop(Checkpoint):

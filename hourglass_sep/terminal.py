@@ -36,6 +36,34 @@ def tell(text: str, stream: IO[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+class Forgiving:
+    """A stream that is left alone, in place of an error, once nobody can read it: its terminal was closed."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """See `io.TextIOBase`."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._leave()
+            return len(text)
+
+    def flush(self) -> None:
+        """See `io.TextIOBase`."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._leave()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _leave(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
 def tell_path(path: Path, stream: IO[str]) -> None:
     """Print a file's path: to the byte into files and pipes, for scripts, and clean on a terminal.
 

@@ -1,4 +1,6 @@
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -38,6 +40,7 @@ class SendSignals(pl.Callback):
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # even in a shell's background job
+    before_hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even below nohup
 
     def at(hook: str, step: int, *numbers: signal.Signals) -> None:
         sender = SendSignals(hook, step, *numbers)
@@ -46,6 +49,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
     yield at
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before training
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, before_hangup)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ("on_train_batch_start", 4, 5, signal.SIGINT),
         ("on_train_batch_start", 2, 3, signal.SIGTERM),  # the epoch's last step: its validation is not left out
-        ("on_validation_batch_start", 6, 6, signal.SIGINT),
+        ("on_validation_batch_start", 6, 6, signal.SIGHUP),
     ],
 )
 def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on_as_if_there_had_been_none(
@@ -100,6 +104,30 @@ def test_a_signal_in_the_last_step_lets_training_end(tiny_mir1k: Path, tmp_path:
     with pytest.raises(Interrupted, match="training is complete"):
         train.run(config(tiny_mir1k, tmp_path, *EPOCHS, "test=true"))
     assert not (tmp_path / "scores.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN], ids=["heard", "ignored"])
+def test_a_closed_terminal_costs_no_step(tiny_mir1k: Path, tmp_path: Path, hangup: signal.Handlers) -> None:
+    words = [sys.executable, "-m", "hourglass_sep.train", *TINY, f"data.root={tiny_mir1k}", "logger=csv"]
+    n_steps = 99999 if hangup == signal.SIG_DFL else 300
+    words += [f"data.steps_per_epoch={n_steps}", f"trainer.max_steps={n_steps}", "hydra.run.dir=run"]
+    words.append("trainer.log_every_n_steps=1")
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(tmp_path)
+        signal.signal(signal.SIGHUP, hangup)
+        os.execv(words[0], words)
+    until, shown = time.monotonic() + 120, b""
+    while b"train/loss" not in shown:
+        assert time.monotonic() < until, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code == (128 + signal.SIGHUP if hangup == signal.SIG_DFL else 0)
+    n_done = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert 0 < n_done < n_steps if hangup == signal.SIG_DFL else n_done == n_steps
 
 
 @pytest.mark.slow
