@@ -61,8 +61,8 @@ class Track:
         most = 0
         for path, info in others:
             for what, unit, remedy in (
-                ("sample_rate_hz", "Hz", "resample the estimates"),
-                ("channels", "channel(s)", "convert the estimates"),
+                ("sample_rate_hz", "Hz", "resample one of them"),
+                ("channels", "channel(s)", "convert one of them"),
             ):
                 mine, theirs = getattr(first[1], what), getattr(info, what)
                 if mine != theirs:
@@ -77,7 +77,7 @@ class Track:
         if abs(theirs - mine) > MOST_LACKING_SECONDS * rate:
             raise DataError(
                 f"{path} has {theirs} samples, but {first} has {mine}: up to {MOST_LACKING_SECONDS:g} s are cut or "
-                "padded, trim or pad the estimates"
+                "padded, trim or pad one of them"
             )
         return abs(theirs - mine)
 
