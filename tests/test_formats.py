@@ -101,6 +101,9 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     "ac3, tag behind": lambda f: around(make(f / "a.ac3"), behind=id3v1()),
     "wavpack, tag behind": lambda f: around(make(f / "a.wv"), behind=ape(500)),
     "flac, tag behind": lambda f: around(make(f / "a.flac"), behind=id3v1()),
+    "wav, tag in front": lambda f: around(make(f / "a.wav"), id3v2(900)),
+    "wavpack, tag in front": lambda f: around(make(f / "a.wv"), id3v2(900)),
+    "mkv, tag in front": lambda f: around(make(f / "a.mkv", "-c:a", "aac"), id3v2(70_000)),
     "ogg, zeros behind": lambda f: around(make(f / "a.ogg"), behind=bytes(80_000)),
     # wav that holds no PCM
     "dts in wav": lambda f: as_wav(make(f / "a.dts", "-c:a", "dca", "-b:a", "1411200"), 44100),

@@ -11,6 +11,7 @@ from hourglass_sep.errors import AudioError
 _LARGEST_OGG_PAGE = 65307
 _OGG_END = 4  # flag of the last page
 _HEADER_BYTES = 1 << 16
+_MOST_TAGS = 100
 _PIPED_SIZES = (0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -82,6 +83,19 @@ def _find_chunk(header: bytes, first: int, size_bytes: int, order: Literal["litt
     return None
 
 
+def id3_bytes(path: Path) -> int:
+    """How long the ID3v2 tags at the beginning of a file are, together."""
+    first = 0
+    with path.open("rb") as file:
+        for _ in range(_MOST_TAGS):
+            header = file.read(10)
+            if header[:3] != b"ID3" or len(header) < 10:
+                break
+            first += 10 + sum((byte & 0x7F) << 7 * k for k, byte in enumerate(reversed(header[6:])))
+            file.seek(first)
+    return first
+
+
 def mp3_is_cut(path: Path) -> bool:
     """Whether an mp3 file counts its frames (a Xing, Info or VBRI header) and does not hold as many bytes as it counts.
 
@@ -89,11 +103,10 @@ def mp3_is_cut(path: Path) -> bool:
     is to go by: the answer is yes.
     """
     found = path.stat().st_size
+    first = id3_bytes(path)
     with path.open("rb") as file:
-        first = 0
-        while (header := file.read(_HEADER_BYTES))[:3] == b"ID3" and len(header) > 10:
-            first += 10 + sum((byte & 0x7F) << 7 * k for k, byte in enumerate(reversed(header[6:10])))
-            file.seek(first)
+        file.seek(first)
+        header = file.read(_HEADER_BYTES)
     if header[:1] != b"\xff":
         return False
     if header[36:40] == b"VBRI":

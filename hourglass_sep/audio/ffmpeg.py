@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hourglass_sep.audio.containers import mp3_is_cut
+from hourglass_sep.audio.containers import id3_bytes, mp3_is_cut
 from hourglass_sep.audio.decode import TAGS, Decoder, Info, unreadable
 from hourglass_sep.errors import AudioError
 
@@ -134,7 +134,7 @@ class Ffmpeg(Decoder):
             self._process = _take()
         except OSError as error:
             raise unreadable(path, error) from error
-        facts, _ = self._ask({"open": str(path.absolute()), "stream": stream})
+        facts, _ = self._ask({"open": str(path.absolute()), "stream": stream, "behind": id3_bytes(path)})
         self._facts = facts
         seconds = facts["seconds"]
         n_samples = None if seconds is None else round(seconds * facts["rate"])

@@ -3,7 +3,7 @@
 A script on its own, with nothing of this package and no numpy in it, so that it starts in a sixth of a second. It reads
 requests from standard input and answers on standard output: a line of JSON, then as many bytes as its ``bytes`` says.
 
-    {"open": PATH, "stream": NUMBER or null}   what `Reader.facts` has
+    {"open": PATH, "stream": NUMBER or null, "behind": BYTES}   what `Reader.facts` has
     {"read": true}                             samples; none at the end, and what `Reader.end` has
     {"close": true}                            nothing
 
@@ -89,6 +89,8 @@ class Reader:
         path: the file.
         number: of the stream, the first is 1; None for the one that is marked as the default, or the first, of those
             that can be decoded: telephones put a second one beside it that only they can read.
+        behind: the length of tags in front, which taggers put before formats that have no place for them: where FFmpeg
+            knows no file that begins so, it is given what is behind them.
 
     Attributes:
         facts: sample rate, channels, bit depth, length in seconds (None if unknown), whether that is in the header,
@@ -98,7 +100,7 @@ class Reader:
             changed.
     """
 
-    def __init__(self, path: str, number: int | None = None) -> None:
+    def __init__(self, path: str, number: int | None = None, behind: int = 0) -> None:
         import av
 
         self._av = av
@@ -108,12 +110,20 @@ class Reader:
         self._first_byte = 0
         self.end: dict[str, Any] = {"seconds": 0.0, "left_out": 0, "undecoded": False, "corrupt": False, "changes": []}
         try:
-            # Playlists and the like would open other files; tags need not be UTF-8.
-            self._container = av.open(self._file, options={"protocol_whitelist": "none"}, metadata_errors="replace")
+            try:
+                self._container = self._open(self._file)
+            except av.error.FFmpegError:
+                if not behind:
+                    raise
+                self._container = self._open(_Part(self._file, behind))
             self._begin(number)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, file: Any) -> Any:
+        # Playlists and the like would open other files; tags need not be UTF-8.
+        return self._av.open(file, options={"protocol_whitelist": "none"}, metadata_errors="replace")
 
     def _begin(self, number: int | None) -> None:
         streams = list(self._container.streams.audio)
@@ -189,9 +199,7 @@ class Reader:
         self._first_byte = first = _next_ogg(self._file, self._first_byte + place + 1) or -1
         if first < 0:
             return False
-        container = self._av.open(
-            _Part(self._file, first), options={"protocol_whitelist": "none"}, metadata_errors="replace"
-        )
+        container = self._open(_Part(self._file, first))
         self._others.append(self._container)
         self._container, self._stream = container, container.streams.best("audio")
         return self._stream is not None
@@ -277,7 +285,7 @@ def _describe(stream: Any, channels: int) -> str:
 
 def _answer(request: dict[str, Any], reader: Reader | None) -> tuple[dict[str, Any], bytes, Reader | None]:
     if "open" in request:
-        reader = Reader(request["open"], request["stream"])
+        reader = Reader(request["open"], request["stream"], request["behind"])
         return reader.facts, b"", reader
     if "read" in request and reader is not None:
         samples = reader.read()
