@@ -100,6 +100,22 @@ def flac_says(path: Path, samples: int) -> Path:
     return path
 
 
+def skips(path: Path, samples: int) -> Path:
+    """Let the edit list of an m4a file begin later, and go on for as long as it did."""
+    data = path.read_bytes()
+    place = data.index(b"elst") + 16
+    path.write_bytes(data[:place] + struct.pack(">i", samples) + data[place + 4 :])
+    return path
+
+
+def mkv_lasts(path: Path, duration: bytes) -> Path:
+    """Change what a matroska file's tag says of the sound's length."""
+    data = path.read_bytes()
+    place = data.index(b"00:00:02.0")
+    path.write_bytes(data[:place] + duration.ljust(18, b"0") + data[place + 18 :])
+    return path
+
+
 def vbri(path: Path) -> Path:
     """Put the header of Fraunhofer's encoder in place of LAME's."""
     data = bytearray(path.read_bytes())

@@ -354,6 +354,15 @@ def test_wav_from_a_pipe_is_read_whole(size: int, tmp_path: Path) -> None:
     assert torch.equal(audio.read(tmp_path / "piped.wav")[0], audio.read(tmp_path / "song.wav")[0])
 
 
+def test_w64_from_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.w64", sound(9000, 2).numpy(), 44100)
+    data = (tmp_path / "song.w64").read_bytes()
+    place = data.index(b"data") + 16
+    piped = data[:16] + b"\xff" * 8 + data[24:place] + b"\xff" * 7 + b"\x7f" + data[place + 8 :]
+    (tmp_path / "piped.w64").write_bytes(piped)
+    assert torch.equal(audio.read(tmp_path / "piped.w64")[0], audio.read(tmp_path / "song.w64")[0])
+
+
 @pytest.mark.parametrize("form", ["WAV", "CAF"])
 def test_words_in_other_chunks_are_not_taken_for_the_sound(form: str, tmp_path: Path) -> None:
     """A comment may say "metadata" before the samples begin."""

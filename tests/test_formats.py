@@ -25,7 +25,9 @@ from ffmpeg_files import (
     id3v2,
     joined,
     make,
+    mkv_lasts,
     needs_ffmpeg,
+    skips,
     song,
     vbri,
     xing,
@@ -104,6 +106,7 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     "wav, tag in front": lambda f: around(make(f / "a.wav"), id3v2(900)),
     "wavpack, tag in front": lambda f: around(make(f / "a.wv"), id3v2(900)),
     "mkv, tag in front": lambda f: around(make(f / "a.mkv", "-c:a", "aac"), id3v2(70_000)),
+    "opus, junk behind": lambda f: around(make(f / "a.opus"), behind=b"OggS"),
     "ogg, zeros behind": lambda f: around(make(f / "a.ogg"), behind=bytes(80_000)),
     # wav that holds no PCM
     "dts in wav": lambda f: as_wav(make(f / "a.dts", "-c:a", "dca", "-b:a", "1411200"), 44100),
@@ -130,6 +133,9 @@ AS_FFMPEG: dict[str, Callable[[Path], Path]] = {
     "avi, sound short": lambda f: late(f, "a.avi", "libmp3lame", 0),
     "avi, sound only": lambda f: make(f / "a.avi", "-c:a", "libmp3lame", "-q:a", "2"),
     "avi, pcm only": lambda f: make(f / "a.avi", "-c:a", "pcm_s16le"),
+    "m4a, an edit list beyond the end": lambda f: skips(make(f / "a.m4a", seconds=4), 44100),
+    "mkv that lasts for ever": lambda f: mkv_lasts(make(f / "a.mkv", "-c:a", "aac"), b"inf:00:00.0"),
+    "mkv that lasts for no number": lambda f: mkv_lasts(make(f / "a.mkv", "-c:a", "aac"), b"nan:00:00.0"),
     # formats that change
     "aac, rate changes": lambda f: changing(f, "c.aac", ("-ar", "22050"), ()),
     "aac, channels change": lambda f: changing(f, "c.aac", ("-ac", "1"), ()),
@@ -175,6 +181,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mp3 with a tag, cut": (lambda f: cut(around(make(f / "a.mp3", *MP3), id3v2(900)), 0.7), "truncated"),
     "flac cut": (lambda f: cut(make(f / "a.flac")), "truncated"),
     "ogg cut": (lambda f: cut(make(f / "a.ogg")), "truncated"),
+    "ogg cut, zeros behind": (lambda f: around(cut(make(f / "a.ogg")), behind=bytes(90_000)), "truncated"),
+    "m4a with an edit list, cut": (lambda f: cut(edited(f / "a.m4a"), 0.6), "truncated"),
     "aac cut": (lambda f: cut(make(f / "a.aac")), "truncated"),
     "mkv cut": (lambda f: cut(make(f / "a.mkv", "-c:a", "aac")), "truncated"),
     "mkv, sound late, cut": (lambda f: cut(late(f, "a.mkv", "aac", 1.0), 0.6), "truncated"),
@@ -189,6 +197,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (lambda f: text(f / "a.mp3"), "cannot be read as audio"),
     "text as ogg": (lambda f: text(f / "a.ogg"), "cannot be read as audio"),
 }
+
+
+def edited(path: Path) -> Path:
+    ffmpeg("-ss", "1", "-i", make(path.with_name("b.m4a"), seconds=6), "-c", "copy", "-movflags", "faststart", path)
+    return path
 
 
 def video_only(path: Path) -> Path:
@@ -280,6 +293,20 @@ def test_a_part_begins_at_its_sample_even_in_the_last_page(name: str, start: flo
     whole = decode(path)[:, round(44100 * start) :]
     with audio.open_audio(path) as decoder:
         np.testing.assert_allclose(torch.cat(list(decoder.blocks(start)), -1), whole, atol=1e-4)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.ogg", seconds=20)
+    with audio.open_audio(path) as decoder:
+        blocks = decoder.blocks()
+        next(blocks)
+        os.truncate(path, 9000)
+        with pytest.raises(AudioError, match="became shorter while it was read"):
+            list(blocks)
+    path = make(tmp_path / "b.ogg", seconds=20)
+    with audio.open_audio(path) as decoder:
+        path.unlink()
+        assert sum(block.shape[1] for block in decoder.blocks()) == 20 * 44100
 
 
 def test_a_file_that_crashes_the_decoder_takes_nothing_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

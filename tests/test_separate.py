@@ -183,12 +183,15 @@ def test_what_is_beyond_full_scale_is_clipped_counted_turned_down_or_cut(
     assert files("separated") == ["separated/tone/accompaniment.wav", "separated/tone/vocals.wav"]
 
 
-def test_a_preview_is_that_part_of_the_song() -> None:
+def test_a_preview_is_that_part_of_the_song(capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write("long.wav", noise(5 * 8000, 1), 8000)
     assert separate.run(["long.wav", "--start", "1.5", "--duration", "2", "-q", "--float32"]) == 0
     song, _ = audio.read("long.wav")
     torch.testing.assert_close(sum(stems_of("separated/long")), song[:, 12000:28000], atol=1e-6, rtol=0)
-    assert separate.run(["long.wav", "--start", "9", "-o", "late"]) == 1
+    assert separate.run(["long.wav", "--duration", "1e305", "-q", "-o", "whole"]) == 0
+    for late in ("9", "1e305"):
+        assert separate.run(["long.wav", "--start", late, "-o", "late"]) == 1
+        assert "nothing is left of it" in capsys.readouterr().err
     assert not Path("late").exists()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 from hourglass_sep.errors import AudioError
 
 _LARGEST_OGG_PAGE = 65307
+_OGG_PAGE = b"OggS\0"
 _OGG_END = 4  # flag of the last page
 _HEADER_BYTES = 1 << 16
 _MOST_TAGS = 100
@@ -27,21 +27,26 @@ def refuse_truncated(path: Path) -> None:
     found = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
-        page = _last_ogg_page(file) if header[:4] == b"OggS" else None
+        page = _last_ogg_page(file, found) if header[:4] == b"OggS" else None
     declared = _declared_bytes(header, found)
     if declared is not None and declared - found > 1:
         raise AudioError(f"{path} is truncated ({found} bytes, its header says {declared}): fetch or export it again")
-    if page is not None and (
-        len(page) < 27 or not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
-    ):
+    if page is not None and (not page[5] & _OGG_END or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])):
         raise AudioError(f"{path} is truncated (its stream has no end): fetch or export it again")
 
 
-def _last_ogg_page(file: BinaryIO) -> bytes:
-    """From the last page's beginning, and maybe more; there may be anything behind it."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = content.rfind(b"OggS")
-        return content[place : place + _LARGEST_OGG_PAGE]
+def _last_ogg_page(file: IO[bytes], end: int) -> bytes | None:
+    """What there is of the last page whose header is whole, and of what is behind: tags or zeros, megabytes of them."""
+    behind = b""
+    while end > 0:
+        first = max(end - _LARGEST_OGG_PAGE, 0)
+        file.seek(first)
+        block = file.read(end - first) + behind[:_LARGEST_OGG_PAGE]
+        place = block.rfind(_OGG_PAGE, 0, max(len(block) - 27 + len(_OGG_PAGE), 0))
+        if place >= 0:
+            return block[place:]
+        end, behind = first, block
+    return None
 
 
 def _declared_bytes(header: bytes, found: int) -> int | None:
@@ -59,7 +64,7 @@ def _declared_bytes(header: bytes, found: int) -> int | None:
     if kind == b"RF64" and header[12:16] == b"ds64":
         return number(20, 28) + 8
     if kind == b"riff" and header[4:16] == _W64[4:]:
-        return number(16, 24)
+        return number(16, 24) if number(16, 24) < 1 << 62 else None  # all bits set: a pipe
     if kind == b"FORM" and len(header) >= 12:
         return number(4, 8, "big") + 8
     if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:

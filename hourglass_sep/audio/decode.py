@@ -26,6 +26,7 @@ RATES_HZ = (1000, 768_000)
 """Sample rates outside of these are no sound's, and resampling from them would not end."""
 
 _BLOCK_SAMPLES = 1 << 16
+_LONGEST_SECONDS = 1e12
 _LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
 _LINEAR = (
     "PCM",
@@ -85,6 +86,7 @@ class Decoder(ABC):
         self.info = info
         self.tags: dict[str, str] = {}
         self.notes: list[str] = []
+        self._status = path.stat()
         low, high = RATES_HZ
         if not low <= info.sample_rate_hz <= high:
             raise AudioError(f"{path} says it has {info.sample_rate_hz} Hz: {low} to {high} Hz can be, convert it")
@@ -125,8 +127,8 @@ class Decoder(ABC):
             AudioError: nothing there, samples that are not finite, or an end before the header's.
         """
         rate = self.info.sample_rate_hz
-        first = round(start_seconds * rate)
-        last = first + max(round(duration_seconds * rate), 1) if duration_seconds is not None else None
+        first = samples_of(start_seconds, rate)
+        last = first + max(samples_of(duration_seconds, rate), 1) if duration_seconds is not None else None
         position = self._seek(first) if first else 0
         found = 0
         for samples in self._read():
@@ -146,7 +148,15 @@ class Decoder(ABC):
             raise AudioError(
                 f"{self.path} is {position / rate:.1f} s long: nothing is left of it at {start_seconds:g} s"
             )
+        self._refuse_shrunk()
         self._check_end(position)
+
+    def _refuse_shrunk(self) -> None:
+        """Look whether the file was being copied or fetched anew: formats without a length only seem to end earlier."""
+        with suppress(OSError):  # removed: what was open was read
+            now = self.path.stat()
+            if now.st_ino == self._status.st_ino and now.st_size < self._status.st_size:
+                raise AudioError(f"{self.path} became shorter while it was read: wait until it is there, run it again")
 
     def _check_end(self, position: int) -> None:
         """Compare what was read with what the header says."""
@@ -222,6 +232,11 @@ def open_audio(path: str | Path, stream: int | None = None) -> Decoder:
     except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
+
+
+def samples_of(seconds: float, rate: int) -> int:
+    """Seconds in samples; what is longer than any sound (1e305) becomes so, too, and not infinite."""
+    return round(min(seconds, _LONGEST_SECONDS) * rate)
 
 
 def as_name(path: Path, flags: int = os.O_RDONLY) -> str | bytes | int:

@@ -13,6 +13,7 @@ A request that fails is answered with ``error``.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ LENGTHS = ("mov", "caf", "wav", "w64", "aiff", "au", "flac", "tta", "ape", "wv",
 ENDS = ("matroska",)
 """Those whose headers have the time at which it ends, which is later than its length if it begins late."""
 
+_LONGEST_SECONDS = 1e9  # tags may also say inf or nan
 _PATIENCE = 1000  # times in a row that a demuxer may ask to be called again
 
 
@@ -166,11 +168,19 @@ class Reader:
         if kind in ENDS:
             with suppress(ValueError):
                 hours, minutes, rest = (float(part) for part in self._stream.metadata.get("DURATION", "").split(":"))
-                return 3600 * hours + 60 * minutes + rest, True
+                if 0 <= (seconds := 3600 * hours + 60 * minutes + rest) < _LONGEST_SECONDS:
+                    return seconds, True
             return whole, alone
         if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base), kind in LENGTHS
+            return float(min(self._stream.duration, self._listed()) * self._stream.time_base), kind in LENGTHS
         return whole, alone and kind in LENGTHS
+
+    def _listed(self) -> float:
+        """Where the last packet ends that mov's index lists: edit lists may name more sound than there is."""
+        index = self._stream.index_entries
+        if self._container.format.name.split(",")[0] != "mov" or not self._stream.frames or len(index) < 2:
+            return math.inf  # not all of fragmented files is listed in front
+        return 2 * index[-1].timestamp - index[-2].timestamp
 
     def _packets(self) -> Iterator[Any]:
         """Packets to the end, or to what no demuxer gets past, which is an end as well."""
