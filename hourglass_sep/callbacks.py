@@ -56,6 +56,20 @@ class Throughput(Callback):
         self._since = None
 
 
+class CountSteps(Callback):
+    """Lets metrics of a resumed run be logged at the steps they belong to; to be the first of the callbacks.
+
+    Lightning counts the steps for loggers apart, and counts one too many for every checkpoint of an epoch's end that
+    it goes on from.
+    """
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Before anything of this step is logged."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
 class RecentCheckpoint(ModelCheckpoint):
     """A `ModelCheckpoint` for the middle of an epoch: only where a resumed run can go on as this one does.
 

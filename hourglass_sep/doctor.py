@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from hourglass_sep import __version__
 from hourglass_sep.doctor_checks import DISTRIBUTION, REINSTALL, Row, codecs, reason, row, self_test, shipped_weights
 from hourglass_sep.errors import DataError
-from hourglass_sep.paths import CONFIG_DIR
+from hourglass_sep.paths import CONFIG_DIR, at_home
 from hourglass_sep.terminal import or_exit
 
 _SHORTEST_KEY = 40
@@ -102,7 +102,7 @@ def data_sets() -> list[Row]:
 
     groups = {"data": "data/mir1k.yaml", "paths": "paths/default.yaml"}
     data = OmegaConf.create({group: OmegaConf.load(CONFIG_DIR / name) for group, name in groups.items()}).data
-    root = Path(data.root).expanduser().absolute()
+    root = at_home(data.root).absolute()
     facts: dict[str, Any] = {"optional": True, "path": str(root)}
     try:
         split = split_clips(find_clips(root), data.split, data.train_singers, data.validation_songs)
@@ -132,7 +132,7 @@ def wandb_login() -> list[Row]:
 
 def _wandb_url() -> str:
     """The server: the environment's, else what ``wandb login --host`` has written down, else wandb.ai."""
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")).expanduser()
+    folder = at_home(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb"))
     settings = configparser.ConfigParser(interpolation=None)
     try:
         settings.read(folder / "settings")
@@ -147,7 +147,7 @@ def _wandb_key(host: str) -> tuple[str, str]:
     if key := os.environ.get("WANDB_API_KEY"):
         return key, "WANDB_API_KEY"
     named = os.environ.get("NETRC")
-    places = [Path(place).expanduser() for place in ([named] if named else ["~/.netrc", "~/_netrc"])]
+    places = [at_home(place) for place in ([named] if named else ["~/.netrc", "~/_netrc"])]
     path = next((place for place in places if place.exists()), None)
     try:
         found = netrc.netrc(path).authenticators(host) if path else None

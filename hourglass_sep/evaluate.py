@@ -28,6 +28,7 @@ from hourglass_sep.instantiate import build_loggers, build_post
 from hourglass_sep.jobs import Journal, score_all
 from hourglass_sep.loggers import Attempt, finalize
 from hourglass_sep.options import GROUPS
+from hourglass_sep.paths import at_home
 from hourglass_sep.protocols import Protocol
 from hourglass_sep.provenance import code_hash, provenance
 from hourglass_sep.report import log_to_wandb, make_report
@@ -154,7 +155,7 @@ def run(cfg: DictConfig) -> list[Row]:
     facts = {
         "audio": {
             "kind": "mir1k",
-            "root": str(Path(cfg.data.root).expanduser().resolve()),
+            "root": str(at_home(cfg.data.root).resolve()),
             "weights": cfg.ckpt_path,
             "inference": separator.settings,
             "post": {group: OmegaConf.to_container(cfg[group], resolve=True) for group in GROUPS},

@@ -26,7 +26,8 @@ from hourglass_sep.quoting import hydra_arguments
 from hourglass_sep.terminal import complain, have_streams
 
 _IDLE_WARNINGS = (
-    "Experiment logs directory .* exists",  # Hydra made it for this run
+    "(?s)Experiment logs directory .* exists",  # Hydra made it for this run
+    "(?s)Checkpoint directory .* exists and is not empty",  # our lock lies there, and others' files are refused
     ".*treespec.*is deprecated",  # Lightning's, about its own code
     "The number of training batches .* is smaller than the logging interval",
     "Total length of .* across ranks is zero",  # data.split=all validates on nothing

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
-from hourglass_sep.callbacks import StepProgress
+from hourglass_sep.callbacks import CountSteps, StepProgress
 from hourglass_sep.checkpointing import AtomicCheckpointIO
 from hourglass_sep.checks import check_whole
 from hourglass_sep.constants import SOURCES
@@ -45,6 +45,7 @@ _NUMBERS: dict[str, tuple[float, tuple[type, ...]]] = {
     "fast_dev_run": (0, (int,)),
 }
 """Settings of the trainer of which Lightning's own complaints do not say enough: the least value, and its types."""
+_FLAGS = ("benchmark", "detect_anomaly", "deterministic", "inference_mode", "sync_batchnorm")
 _ROUNDED_INPUTS = ("bf16-true", "16-true")
 
 VALIDATION_PROTOCOL = "mir1k"
@@ -118,8 +119,12 @@ def _rehearse(system: SeparationSystem, cfg: DictConfig) -> None:
 
 
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
-    """All callbacks of the group, and progress bars where somebody can see them."""
-    callbacks = [instantiate(node) for node in (cfg or {}).values() if node is not None]
+    """All callbacks of the group, and progress bars where somebody can see them.
+
+    Raises:
+        UserError: one that is none.
+    """
+    callbacks = [_make("callbacks", str(name), node, Callback) for name, node in (cfg or {}).items() if node]
     return callbacks + [StepProgress()] * sys.stdout.isatty()
 
 
@@ -129,7 +134,16 @@ def build_loggers(cfg: DictConfig | None) -> list[Logger]:
     Raises:
         UserError: a setting of a logger that is not possible.
     """
-    return [forgiving(instantiate(node)) for node in (cfg or {}).values() if node is not None]
+    made = [_make("logger", str(name), node, Logger) for name, node in (cfg or {}).items() if node]
+    return [forgiving(logger) for logger in made]
+
+
+def _make(group: str, name: str, node: Any, kind: type[Any]) -> Any:
+    """An object of a group, which is of this kind: Lightning would complain long after, of a method that is missing."""
+    made = instantiate(node) if isinstance(node, DictConfig) else node
+    if not isinstance(made, kind):
+        raise SettingError(f"{group}.{name}={node} is no {kind.__name__} of Lightning: see conf/{group}")
+    return made
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -159,6 +173,10 @@ def check_trainer(cfg: DictConfig) -> None:
         if value is not None and not _is_number(value, least, kinds):
             whole = " whole" if float not in kinds else ""
             raise SettingError(f"trainer.{name}={value!r} is not allowed: give a{whole} number from {least} on")
+    for name in _FLAGS:
+        value = cfg.trainer.get(name)
+        if not isinstance(value, bool | None) and (name, value) != ("deterministic", "warn"):
+            raise SettingError(f"trainer.{name}={value!r} is not allowed: give true or false")
     for name in ("max_steps", "log_every_n_steps"):
         if not isinstance(cfg.trainer[name], int) or not (cfg.trainer[name] >= 1 or cfg.trainer[name] == -1):
             raise SettingError(f"trainer.{name}={cfg.trainer[name]} is not allowed: give a whole number from 1 on")
@@ -184,7 +202,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     plugins = plugins if isinstance(plugins, list) else [plugins]
     try:
         return make(
-            callbacks=callbacks,
+            callbacks=[CountSteps(), *callbacks],
             plugins=[AtomicCheckpointIO(), *plugins],
             logger=loggers or False,
             enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),

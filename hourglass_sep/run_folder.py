@@ -9,12 +9,14 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from hourglass_sep.errors import UserError
 from hourglass_sep.hydra_main import end
 from hourglass_sep.locks import is_locked, lock, unlock
 from hourglass_sep.loggers import RUN_ID
+from hourglass_sep.paths import at_home
 
 LOCK = ".run.lock"
 _TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "scores.csv")
@@ -68,7 +70,7 @@ def refuse_used(folder: Path, ckpt_path: str | None) -> None:
 
 def _resumes(folder: Path, ckpt_path: str | None) -> bool:
     """Whether a checkpoint lies in a folder."""
-    return bool(ckpt_path) and Path(str(ckpt_path)).expanduser().resolve().is_relative_to(folder.resolve())
+    return bool(ckpt_path) and at_home(str(ckpt_path)).resolve().is_relative_to(folder.resolve())
 
 
 @contextmanager
@@ -123,5 +125,5 @@ def _or_exit(check: Any) -> None:
     """Exceptions of Hydra's callbacks become warnings: leave by `SystemExit`."""
     try:
         check()
-    except (UserError, OSError) as error:
+    except (UserError, OSError, OmegaConfBaseException) as error:
         end(error)

@@ -39,6 +39,7 @@ from hourglass_sep.instantiate import (
 )
 from hourglass_sep.loggers import finalize
 from hourglass_sep.masking import ideal_ratio_mask
+from hourglass_sep.paths import at_home
 from hourglass_sep.provenance import provenance
 from hourglass_sep.results import show, write_results
 from hourglass_sep.resuming import check_callbacks, read_resumable
@@ -47,7 +48,9 @@ from hourglass_sep.scoring import as_metrics
 from hourglass_sep.separator import Separator
 from hourglass_sep.stopping import Stop
 from hourglass_sep.system import ESTIMATE, SeparationSystem
-from hourglass_sep.terminal import complain
+from hourglass_sep.terminal import clean, complain
+
+_NO_CHECKPOINT = "no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -93,7 +96,7 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
             facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
             for logger in loggers:
                 logger.log_hyperparams(facts)
-            ckpt_path = None if cfg.ckpt_path is None else str(Path(cfg.ckpt_path).expanduser().absolute())
+            ckpt_path = None if cfg.ckpt_path is None else str(at_home(cfg.ckpt_path).absolute())
             with settings_named():
                 stop.fit(trainer, lambda: trainer.fit(system, None, None, datamodule, ckpt_path, weights_only=True))
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -115,7 +118,10 @@ def _test(
     loggers: Sequence[Logger],
 ) -> dict[str, float]:
     """Score the test clips with the best checkpoint, write and log the scores."""
-    best = Separator.from_checkpoint(best_checkpoint(cfg), **build_post(cfg))
+    path = best_checkpoint(cfg)
+    if not path.exists():
+        raise UserError(f"test={cfg.test} is not possible without a checkpoint: {_NO_CHECKPOINT}")
+    best = Separator.from_checkpoint(path, **build_post(cfg))
     ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
     rows = evaluate_all(best, datamodule.clips().test, system.protocol, ceiling, what="testing")
     write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
@@ -169,12 +175,10 @@ def report(cfg: DictConfig, metrics: dict[str, float]) -> None:
         if name in metrics:
             console.print(f"{name} {metrics[name]:.2f} dB")
     if best_checkpoint(cfg).exists():
-        console.print(f"checkpoint: {best_checkpoint(cfg)}", markup=False)
+        console.print(clean(f"checkpoint: {best_checkpoint(cfg)}"), markup=False)
     else:
-        console.print(
-            "no checkpoint was written: no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
-        )
-    console.print(f"run folder: {cfg.paths.run_dir}", markup=False)
+        console.print(f"no checkpoint was written: {_NO_CHECKPOINT}")
+    console.print(clean(f"run folder: {cfg.paths.run_dir}"), markup=False)
 
 
 @hydra_main("train")

@@ -33,17 +33,25 @@ REFUSED = {  # options, separated by two spaces: words of the line
     "trainer.gradient_clip_val=1  +optimizer.fused=true  trainer.precision=16-mixed": "fused",
     "+trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0",
     "+trainer.fast_dev_run=abc": "trainer.fast_dev_run='abc'",
+    "+trainer.fast_dev_run=true  test=true": "test=True is not possible without a checkpoint",
+    "+trainer.detect_anomaly=abc": "trainer.detect_anomaly='abc'",
+    "trainer.deterministic=abc": "trainer.deterministic='abc'",
     "+trainer.bogus=1": "bogus",
     "trainer.log_every_n_steps=0": "trainer.log_every_n_steps=0",
     "data.num_workers=-1": "data.num_workers=-1",
     "data.batch_size=1000000000000": "data.batch_size=1000000000000",
     "data.root=/MIR (1)": "/MIR (1)",
     "ckpt_path=epoch=3-step=8.ckpt": "epoch=3-step=8.ckpt",
+    "ckpt_path=~no-such-user/last.ckpt": "~no-such-user/last.ckpt is not a file",
+    "data.root=~no-such-user": "~no-such-user/Wavfile",
     "paths.checkpoint_dir=null": "paths.checkpoint_dir=None",
     "callbacks.best.monitor=foo": "ModelCheckpoint(monitor='foo')",
     "callbacks.best.mode=foo": "callbacks.best",
     "callbacks.preview.clips=abc": "callbacks.preview",
     "callbacks.throughput.batch_size=abc": "callbacks.throughput",
+    "+callbacks.x={_target_: builtins.dict}": "callbacks.x=",
+    "+callbacks.x=5": "callbacks.x=5",
+    "+logger.x={_target_: builtins.dict}": "logger.x=",
     "+callbacks.x={_target_: foo.Bar}": "callbacks.x",
     EARLY.replace("val/gnsdr", "val_loss") + "}": "val_loss",
     EARLY + ", mode: foo}": "callbacks.stop",
@@ -76,6 +84,21 @@ def test_no_checkpoint_is_named_where_none_was_written(
     out = capsys.readouterr().out
     assert "no checkpoint was written" in out
     assert ".ckpt" not in out
+
+
+def test_a_runs_places_are_printed_without_control_characters(
+    tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "\x1b[31mred\nrun"
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose(
+            "train", hydra_arguments([*TINY, f"data.root={tiny_mir1k}", f"paths.run_dir={run}", "logger=csv"])
+        )
+    train.report(cfg, train.run(cfg))
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out
+    assert "\\x1b[31mred\\nrun/checkpoints/best.ckpt" in said.out
+    assert not said.err
 
 
 def test_a_job_is_silent_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

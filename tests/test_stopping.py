@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_training import TINY, config, logged
+from test_training import TINY, config, logged, logged_steps
 
 from hourglass_sep import checkpointing, train
 from hourglass_sep.checkpointing import AtomicCheckpointIO
@@ -206,6 +206,7 @@ def test_a_resumed_run_follows_the_configs_schedule_and_says_what_changed(
     last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     train.run(config(tiny_mir1k, tmp_path / "rest", *shared, *changed, f"ckpt_path={last}"))
     assert lr(tmp_path / "rest") == lr(tmp_path / "whole")[4:]
+    assert logged_steps(tmp_path / "rest") == logged_steps(tmp_path / "whole")[8:]
     said = capsys.readouterr().err
     assert ("scheduler.T_max=8 (was 4)" if "cosine" in changed[0] else "scheduler.milestones=[2, 5]") in said
     assert ("optimizer.lr=0.5 (was 0.001)" in said) == ("optimizer.lr=0.5" in changed)

@@ -16,6 +16,7 @@ from hourglass_sep import audio
 from hourglass_sep.checks import check_choice
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import AudioError, DataError
+from hourglass_sep.paths import at_home
 
 SAMPLE_RATE_HZ = 16000
 
@@ -71,7 +72,7 @@ def find_clips(root: str | Path) -> list[Clip]:
     Raises:
         DataError: there are none.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     folder = root / "Wavfile" if (root / "Wavfile").is_dir() else root
     paths = sorted(folder.glob("*.wav")) if folder.is_dir() else []
     clips = [Clip(path.stem, path) for path in paths if _NAME.fullmatch(path.stem)]

@@ -19,7 +19,7 @@ import torch
 from hourglass_sep.card import check_archive, check_header, excess, misfit, problem, read_card
 from hourglass_sep.errors import CheckpointError
 from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.paths import WEIGHTS_DIR
+from hourglass_sep.paths import WEIGHTS_DIR, at_home
 from hourglass_sep.separator import Separator
 from hourglass_sep.spectrogram import Spectrogram
 
@@ -89,7 +89,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     Raises:
         CheckpointError: the file is missing, damaged, or of something else.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: {_shipped()}")
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
