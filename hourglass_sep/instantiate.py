@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -134,8 +135,8 @@ def build_loggers(cfg: DictConfig | None) -> list[Logger]:
     Raises:
         UserError: a setting of a logger that is not possible.
     """
-    made = [_make("logger", str(name), node, Logger) for name, node in (cfg or {}).items() if node]
-    return [forgiving(logger) for logger in made]
+    makers = [functools.partial(_make, "logger", str(name), node, Logger) for name, node in (cfg or {}).items() if node]
+    return [forgiving(make) for make in makers]
 
 
 def _make(group: str, name: str, node: Any, kind: type[Any]) -> Any:

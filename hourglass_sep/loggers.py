@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
@@ -24,7 +28,9 @@ RUN_ID = "wandb_id.txt"
 _MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
 _STAGING = {"WANDB_DATA_DIR": "staging", "WANDB_CACHE_DIR": "cache"}
 """Where W&B keeps media until they are sent, by default in the home folder."""
+_ID = re.compile(r"[\w-]{1,128}", re.ASCII)
 _ours: dict[str, str] = {}
+_WITHOUT = "training goes on without this logger"
 
 
 class Attempt:
@@ -45,17 +51,30 @@ class Attempt:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if not self.failed and not rank_zero_only.rank:  # type: ignore[attr-defined]
+            if not self.failed:
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
-                complain(f"warning: {self.what}: {reason}: {self.remedy}")
+                _warn(f"warning: {self.what}: {reason}: {self.remedy}")
             self.failed = True
             return None
 
 
-def forgiving(logger: Logger) -> Logger:
+def _warn(line: str) -> None:
+    """Once for all processes of a run."""
+    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        complain(line)
+
+
+def forgiving(make: Callable[[], Logger]) -> Logger:
     """The logger, begun, with methods that warn where they would raise; one that cannot begin is replaced by none."""
+    logger: Logger = DummyLogger()
+    try:
+        logger = make()
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, OSError):  # a setting
+            raise
+        _warn(f"warning: logger: {error.__cause__}: {_WITHOUT}")
     name = type(logger).__name__
-    begin = Attempt(name, "training goes on without this logger")
+    begin = Attempt(name, _WITHOUT)
     begin(lambda: logger.experiment)  # type: ignore[attr-defined]
     if begin.failed:
         return DummyLogger()
@@ -85,7 +104,8 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
     folder = Path(save_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for variable, place in _STAGING.items():
-        if os.environ.get(variable) == _ours.get(variable):
+        theirs = os.environ.get(variable)
+        if theirs == _ours.get(variable) or not _can_be_used(variable, theirs, folder):
             os.environ[variable] = _ours[variable] = str(folder.resolve() / "wandb" / place)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
@@ -135,6 +155,19 @@ def _mode() -> str:
     return "online" if found else "offline"
 
 
+def _can_be_used(variable: str, place: str | None, instead: Path) -> bool:
+    """Whether a folder that the environment names can be written to; W&B would fill the screen with its own log."""
+    try:
+        Path(str(place)).mkdir(parents=True, exist_ok=True)
+        if os.access(str(place), os.W_OK):
+            return True
+        reason = os.strerror(errno.EACCES)
+    except OSError as error:
+        reason = str(error.strerror)
+    _warn(f"warning: {variable}={place}: {reason}: W&B uses {instead} instead, name another folder or unset it")
+    return False
+
+
 def finalize(logger: Logger, status: str) -> None:
     """End a logger; a W&B run for good, or the next job of a sweep would go on in it."""
     logger.finalize(status)
@@ -144,7 +177,12 @@ def finalize(logger: Logger, status: str) -> None:
 
 
 def _run_id(path: Path) -> str:
-    """The id in the file, a new one if there is none."""
-    if not path.exists():
-        path.write_text(secrets.token_hex(4) + "\n")
-    return path.read_text().strip()
+    """The id in the file, a new one if there is none; where none can be kept, one for this time."""
+    found = ""
+    with suppress(OSError, ValueError):
+        found = path.read_text().strip() if path.exists() else ""
+    if not _ID.fullmatch(found):
+        found = secrets.token_hex(4)
+        with suppress(OSError):
+            path.write_text(found + "\n")
+    return found

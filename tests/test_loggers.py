@@ -85,6 +85,36 @@ def test_media_are_staged_in_the_run_folder(elsewhere: Path, tiny_mir1k: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variable", ["WANDB_DATA_DIR", "WANDB_CACHE_DIR"])
+def test_a_staging_folder_that_cannot_be_written_to_is_one_warning_and_the_runs_is_used(
+    variable: str, elsewhere: Path, tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setenv(variable, "/dev/null/x")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {variable}=/dev/null/x: Not a directory: W&B uses")
+    assert OfflineRun(tmp_path).values("val/preview/nrows") == [2]
+
+
+def test_a_logger_whose_folder_cannot_be_made_is_one_warning(
+    tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(config(tiny_mir1k, tmp_path, "logger=wandb", "logger.wandb.save_dir=/dev/null/x"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: logger: [Errno 20] Not a directory: '/dev/null/x': training goes on")
+
+
+@pytest.mark.parametrize("content", ["", "a/b", "\x1b[31m", "x" * 300])
+def test_an_id_of_a_run_that_is_none_is_replaced(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "id"
+    path.write_text(content)
+    found = loggers._run_id(path)
+    assert loggers._ID.fullmatch(found)
+    assert path.read_text() == found + "\n"
+
+
+@pytest.mark.slow
 def test_w_and_b_that_cannot_be_reached_is_used_offline_and_the_remedy_is_said(
     tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,8 @@ def records(path: Path) -> Iterator[Any]:
             position += left_in_block
             continue
         length, kind = struct.unpack_from("<HB", data, position + 4)
+        if position + _HEADER + length > len(data):  # it is being written
+            return
         message += data[position + _HEADER : position + _HEADER + length]
         position += _HEADER + length
         if kind in (1, 4):  # a full record, or the last part of one
