@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hourglass_sep.audio.decode import RATES_HZ
+from hourglass_sep.audio.decoder import RATES_HZ
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import CheckpointError
 from hourglass_sep.terminal import clean

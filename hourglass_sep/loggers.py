@@ -66,13 +66,13 @@ def _warn(line: str) -> None:
 
 def forgiving(make: Callable[[], Logger]) -> Logger:
     """The logger, begun, with methods that warn where they would raise; one that cannot begin is replaced by none."""
-    logger: Logger = DummyLogger()
     try:
         logger = make()
     except InstantiationException as error:
         if not isinstance(error.__cause__, OSError):  # a setting
             raise
         _warn(f"warning: logger: {error.__cause__}: {_WITHOUT}")
+        return DummyLogger()
     name = type(logger).__name__
     begin = Attempt(name, _WITHOUT)
     begin(lambda: logger.experiment)  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
     folder.mkdir(parents=True, exist_ok=True)
     for variable, place in _STAGING.items():
         theirs = os.environ.get(variable)
-        if theirs == _ours.get(variable) or not _can_be_used(variable, theirs, folder):
+        if theirs in (None, _ours.get(variable)) or not _can_be_used(variable, theirs, folder):
             os.environ[variable] = _ours[variable] = str(folder.resolve() / "wandb" / place)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         hydra = HydraConfig.get()
@@ -155,11 +155,11 @@ def _mode() -> str:
     return "online" if found else "offline"
 
 
-def _can_be_used(variable: str, place: str | None, instead: Path) -> bool:
+def _can_be_used(variable: str, place: str, instead: Path) -> bool:
     """Whether a folder that the environment names can be written to; W&B would fill the screen with its own log."""
     try:
-        Path(str(place)).mkdir(parents=True, exist_ok=True)
-        if os.access(str(place), os.W_OK):
+        Path(place).mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK):
             return True
         reason = os.strerror(errno.EACCES)
     except OSError as error:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
-from hourglass_sep.audio.decode import samples_of
 from hourglass_sep.bands import refuse_not_finite
 from hourglass_sep.constants import SOURCES
 from hourglass_sep.errors import AudioError, NotFiniteError
@@ -140,8 +139,8 @@ def _refuse_not_finite(sources: Tensor, job: Job, separator: Separator) -> None:
 
 def _expected_samples(info: audio.Info, output: Output) -> int | None:
     rate = info.sample_rate_hz
-    rest = None if info.n_samples is None else max(info.n_samples - samples_of(output.start_seconds, rate), 0)
-    wanted = None if output.duration_seconds is None else samples_of(output.duration_seconds, rate)
+    rest = None if info.n_samples is None else max(info.n_samples - audio.samples_of(output.start_seconds, rate), 0)
+    wanted = None if output.duration_seconds is None else audio.samples_of(output.duration_seconds, rate)
     return min((n for n in (rest, wanted) if n is not None), default=None)
 
 

@@ -28,16 +28,8 @@ def clean(text: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def tell(text: str, stream: IO[str]) -> None:
-    """Print to a stream at once. One that nobody reads any more (``| head``), or that is full, is left alone."""
-    try:
-        print(text, file=stream, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 class Forgiving:
-    """A stream that is left alone, in place of an error, once nobody can read it: its terminal was closed."""
+    """A stream that is left alone, in place of an error, once nobody can read it: a closed terminal, ``| head``."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -47,7 +39,7 @@ class Forgiving:
         try:
             return self._stream.write(text)
         except OSError:
-            self._leave()
+            _leave(self._stream)
             return len(text)
 
     def flush(self) -> None:
@@ -55,13 +47,21 @@ class Forgiving:
         try:
             self._stream.flush()
         except OSError:
-            self._leave()
+            _leave(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _leave(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+def _leave(stream: IO[str]) -> None:
+    """Let what is written to a stream from now on go nowhere, and what it still holds."""
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
+def tell(text: str, stream: IO[str]) -> None:
+    """Print to a stream at once. One that nobody reads any more (``| head``), or that is full, is left alone."""
+    print(text, file=Forgiving(stream), flush=True)
 
 
 def tell_path(path: Path, stream: IO[str]) -> None:
@@ -78,7 +78,7 @@ def tell_path(path: Path, stream: IO[str]) -> None:
         stream.buffer.write(data + b"\n")
         stream.buffer.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _leave(stream)
 
 
 def complain(text: str) -> None:
@@ -105,7 +105,7 @@ def printing() -> Iterator[None]:
         sys.stdout.flush()
     except OSError:
         with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave(sys.stdout)
 
 
 def or_exit(command: Callable[[], Result]) -> Result:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hourglass_sep.audio.decode import RATES_HZ
+from hourglass_sep.audio.decoder import RATES_HZ
 
 _MOST_CHANNELS = 1024
 

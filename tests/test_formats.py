@@ -265,6 +265,22 @@ def test_ogg_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path)
     np.testing.assert_allclose(whole[:, -40000:], expected[:, -40000:], atol=1e-4)
 
 
+def test_ogg_files_that_were_joined_are_read_one_after_the_other_behind_a_tag_too(tmp_path: Path) -> None:
+    whole = joined(tmp_path / "a.ogg", make(tmp_path / "b.ogg"), make(tmp_path / "c.ogg", rate=22050, channels=1))
+    expected = audio.read(whole)[0]
+    assert torch.equal(audio.read(around(whole, id3v2(70_000)))[0], expected)
+
+
+def test_pcm_that_looks_like_dts_is_read_to_the_bit(tmp_path: Path) -> None:
+    samples = (30000 * song(1.0)).astype(np.int16)
+    samples[2000, 0], samples[2000, 1] = np.frombuffer(bytes.fromhex("fe7f0180"), np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 44100)
+    with audio.open_audio(tmp_path / "a.wav") as decoder:
+        found = torch.cat(list(decoder.blocks()), -1)
+        assert decoder.info.n_samples == len(samples)
+    np.testing.assert_array_equal(found.numpy().T * 32768, samples)
+
+
 def test_ogg_files_of_other_rates_channels_and_codecs_that_were_joined_are_read_to_the_end(tmp_path: Path) -> None:
     parts = [make(tmp_path / "b.ogg"), make(tmp_path / "c.ogg", rate=22050, channels=1), make(tmp_path / "d.opus")]
     path = joined(tmp_path / "a.ogg", *parts)

@@ -3,9 +3,10 @@
 Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
 """
 
-from hourglass_sep.audio.decode import Decoder, Info, info, open_audio, read
+from hourglass_sep.audio.decode import info, open_audio, read
+from hourglass_sep.audio.decoder import Decoder, Info
 from hourglass_sep.audio.encode import FORMATS, Writer, choose_subtype, opened, write
-from hourglass_sep.audio.rates import resample
+from hourglass_sep.audio.rates import resample, samples_of
 from hourglass_sep.audio.suffixes import SUFFIXES
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "opened",
     "read",
     "resample",
+    "samples_of",
     "write",
 ]

@@ -13,8 +13,9 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from hourglass_sep.audio.decode import Info, as_name
+from hourglass_sep.audio.decoder import Info
 from hourglass_sep.audio.ogg import set_serial
+from hourglass_sep.audio.sndfile import as_name
 from hourglass_sep.checks import check_choice
 from hourglass_sep.constants import BIT_DEPTHS
 from hourglass_sep.errors import FileError, SettingError
@@ -126,7 +127,7 @@ class Writer:
         subtype: libsndfile's name of the sample format, one of the format's.
         name: of the format, a key of `FORMATS`.
         n_samples: its length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
-        tags: title and so on, by the names in `hourglass_sep.audio.decode.TAGS`.
+        tags: title and so on, by the names in `hourglass_sep.audio.decoder.TAGS`.
 
     Raises:
         FileError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Reading by FFmpeg, which runs in a process of its own: see `hourglass_sep.audio.ffmpeg_process`."""
+"""Reading by FFmpeg, which runs in a process of its own: see ffmpeg_process/."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from hourglass_sep.audio.containers import id3_bytes, mp3_is_cut
-from hourglass_sep.audio.decode import TAGS, Decoder, Info, unreadable
+from hourglass_sep.audio.decoder import TAGS, Decoder, Info, unreadable
 from hourglass_sep.errors import AudioError
 
-_SCRIPT = Path(__file__).with_name("ffmpeg_process.py")
+_SCRIPT = Path(__file__).with_name("ffmpeg_process")
 _SECONDS_TO_END = 5
 _FRAMED = ("aac", "dts", "mpegts")
 """FFmpeg's containers in which only a packet that is cut cannot be decoded; in others it may be junk behind the end."""

@@ -7,6 +7,8 @@ import soxr
 import torch
 from torch import Tensor
 
+_LONGEST_SECONDS = 1e12  # longer than any sound
+
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None = None) -> Tensor:
     """Resample along the last axis with soxr, in high quality and without delay.
@@ -30,3 +32,8 @@ def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None =
         resampled = soxr.resample(samples, from_hz, to_hz, quality="HQ")[:n_samples]
         channel[: len(resampled)] = resampled
     return torch.from_numpy(out).reshape(*waveform.shape[:-1], -1).to(waveform.device)
+
+
+def samples_of(seconds: float, rate: int) -> int:
+    """Seconds in samples; what is longer than any sound (1e305) becomes so, too, and not infinite."""
+    return round(min(seconds, _LONGEST_SECONDS) * rate)

@@ -1,0 +1,40 @@
+"""Files from some byte on: behind tags, and the second of files that were joined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BLOCK_BYTES = 1 << 19
+
+
+class Part:
+    """A file from some byte on."""
+
+    def __init__(self, file: Any, first: int) -> None:
+        self._file, self._first, self.name = file, first, "part"
+        file.seek(first)
+
+    def read(self, size: int = -1) -> bytes:
+        """See `io.RawIOBase`."""
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        """See `io.RawIOBase`."""
+        return self._file.tell() - self._first
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """See `io.RawIOBase`."""
+        return self._file.seek(place + (self._first if whence == 0 else 0), whence) - self._first
+
+
+def next_ogg(file: Any, first: int) -> int | None:
+    """Where the next chained Ogg stream begins: at a first page, somewhere behind a byte."""
+    file.seek(first)
+    block, place = b"", first
+    while more := file.read(_BLOCK_BYTES):
+        block += more
+        found = block.find(b"OggS\0\x02")
+        if found >= 0:
+            return place + found
+        place, block = place + len(block) - 8, block[-8:]
+    return None
