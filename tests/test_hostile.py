@@ -27,6 +27,7 @@ from hourglass_sep.protocols import load_protocol
 from hourglass_sep.resuming import read_resumable
 from hourglass_sep.separation import separate_file
 from hourglass_sep.separator import Separator
+from hourglass_sep.terminal import Forgiving
 from hourglass_sep.weights import KEY, describe, save_weights
 
 HUGE = 10**9
@@ -514,6 +515,16 @@ def test_tables_that_nobody_reads_end_nothing(reader: str, tmp_path: Path, monke
         patch.setattr(sys, "stdout", stream)
         results.show(tmp_path)
         report.show(made)
+
+
+@pytest.mark.parametrize("buffering", [1, -1])
+def test_a_stream_that_cannot_be_written_to_is_left_alone(buffering: int) -> None:
+    with open("/dev/full", "w", buffering) as full:
+        stream = Forgiving(full)
+        for _ in range(2):
+            assert stream.write("a line\n") == 7
+            stream.flush()
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == os.devnull
 
 
 @pytest.mark.slow

@@ -97,6 +97,18 @@ def test_a_staging_folder_that_cannot_be_written_to_is_one_warning_and_the_runs_
     assert OfflineRun(tmp_path).values("val/preview/nrows") == [2]
 
 
+def test_staging_follows_the_run_even_if_its_variable_was_taken_away(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    loggers.wandb_logger("project", "first")
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    loggers.wandb_logger("project", "second")
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "second" / "wandb" / "staging")
+    assert not Path("None").exists()
+
+
 def test_a_logger_whose_folder_cannot_be_made_is_one_warning(
     tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,7 @@ class Sndfile(Decoder):
 
 
 def _may_be_compressed(path: Path) -> bool:
-    """Whether what says it is PCM may be DTS or AC3, as on copies of DTS discs; FFmpeg finds out and reads PCM alike."""
+    """Whether what says it is PCM may be DTS or AC3, as copies of DTS discs; FFmpeg finds out, and reads PCM alike."""
     with path.open("rb") as file:
         beginning = file.read(_SYNC_BYTES)
     return any(sync in beginning for sync in _SYNCS)
