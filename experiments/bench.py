@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.provenance import git_commit, hardware
-from hourglass_sep.separator import Separator
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.provenance import git_commit, hardware
 
 ROUNDS = 5
 CLIP_SECONDS = 8.0

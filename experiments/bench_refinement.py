@@ -25,18 +25,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from hourglass_sep import nmf
 from hourglass_sep.audio import resample
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import DataError
-from hourglass_sep.masking import share
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.provenance import git_commit, hardware
-from hourglass_sep.refine import NmfRefinement, label_map, refine_mask
-from hourglass_sep.scoring import score_clip, summarise
-from hourglass_sep.separator import Separator
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.refinement import nmf
+from hourglass_sep.inference.refinement.refine import NmfRefinement, label_map, refine_mask
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import score_clip, summarise
+from hourglass_sep.signal.masks import share
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.errors import DataError
+from hourglass_sep.support.provenance import git_commit, hardware
 
 CLIPS = 8
 RANKS = (100, 160)

@@ -25,13 +25,13 @@ from rich.table import Table
 from torch import Tensor
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import DataError
-from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.provenance import git_commit, hardware
-from hourglass_sep.scoring import score_clip
-from hourglass_sep.separator import Separator
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import score_clip
+from hourglass_sep.support.errors import DataError
+from hourglass_sep.support.provenance import git_commit, hardware
 
 TURN = 20
 PROTOCOL = load_protocol("mir1k")

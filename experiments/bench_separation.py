@@ -274,8 +274,8 @@ Loaded = tuple[Callable[..., object], Row]
 
 
 def load_ours() -> Loaded:
-    from hourglass_sep.separation import separate_file
-    from hourglass_sep.separator import Separator
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.songs.separate_song import separate_file
 
     separator = Separator.from_pretrained()
     return lambda path, out: separate_file(separator, path, out, overwrite=True), {}
@@ -302,11 +302,11 @@ def load_windows() -> Loaded:
     from omegaconf import OmegaConf
 
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-    from hourglass_sep.data.synthetic import synthesize_song
-    from hourglass_sep.hourglass import StackedHourglass
-    from hourglass_sep.paths import CONFIG_DIR
-    from hourglass_sep.separator import Separator
-    from hourglass_sep.spectrogram import Spectrogram
+    from hourglass_sep.data.synthetic.synthesis import synthesize_song
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.networks.hourglass import StackedHourglass
+    from hourglass_sep.signal.stft import Spectrogram
+    from hourglass_sep.support.paths import CONFIG_DIR
 
     files = {"audio": "audio/paper.yaml", "inference": "inference/default.yaml"}
     inference = OmegaConf.create({key: OmegaConf.load(CONFIG_DIR / file) for key, file in files.items()}).inference
@@ -326,8 +326,8 @@ def load_songs() -> Loaded:
     import torch
 
     from hourglass_sep import audio
-    from hourglass_sep.data.synthetic import synthesize_song
-    from hourglass_sep.provenance import git_commit, hardware
+    from hourglass_sep.data.synthetic.synthesis import synthesize_song
+    from hourglass_sep.support.provenance import git_commit, hardware
 
     @functools.cache
     def minute(number: int) -> torch.Tensor:

@@ -22,14 +22,14 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hourglass_sep.bootstrap import interval
+from hourglass_sep.checkpoints.store import save_weights
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.figures import picture
-from hourglass_sep.paths import WEIGHTS_DIR
-from hourglass_sep.results import as_json
-from hourglass_sep.scoring import summarise
-from hourglass_sep.separator import Separator
-from hourglass_sep.weights import save_weights
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.plotting.separation import picture
+from hourglass_sep.results.bootstrap import interval
+from hourglass_sep.results.scores_file import as_json
+from hourglass_sep.scoring.rows import summarise
+from hourglass_sep.support.paths import WEIGHTS_DIR
 
 HERE = Path(__file__).resolve().parent
 SHOWN_CLIP = "annar_2_04"

@@ -18,10 +18,10 @@ are spelt ``n_freq, n_frames``.
 
 from typing import TYPE_CHECKING, Any
 
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.signal.stems import SOURCES
 
 if TYPE_CHECKING:
-    from hourglass_sep.separator import Separator
+    from hourglass_sep.inference.separator import Separator
 
 __version__ = "0.1.0"
 __all__ = ["SOURCES", "Separator", "__version__"]
@@ -30,7 +30,7 @@ __all__ = ["SOURCES", "Separator", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import torch with the first use of `Separator`, so that the command line answers at once."""
     if name == "Separator":
-        from hourglass_sep.separator import Separator
+        from hourglass_sep.inference.separator import Separator
 
         return Separator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
+import hourglass_sep.support.ctrl_c  # noqa: F401 - before torch, which takes seconds
 
 # isort: split
 
@@ -13,13 +13,13 @@ from rich.console import Console
 
 from hourglass_sep import audio, train
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.figures import picture
-from hourglass_sep.hydra_main import hydra_main
-from hourglass_sep.instantiate import build_post
-from hourglass_sep.results import show
-from hourglass_sep.separation import separate_file
-from hourglass_sep.separator import Separator
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.plotting.separation import picture
+from hourglass_sep.results.scores_file import show
+from hourglass_sep.songs.separate_song import separate_file
+from hourglass_sep.training.build import build_post
+from hourglass_sep.training.entry import hydra_main
 
 SONG_SECONDS = 12.0
 SONG_SEED = 2018

@@ -22,10 +22,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hourglass_sep import __version__
-from hourglass_sep.doctor_checks import DISTRIBUTION, REINSTALL, Row, codecs, reason, row, self_test, shipped_weights
-from hourglass_sep.errors import DataError
-from hourglass_sep.paths import CONFIG_DIR, at_home
-from hourglass_sep.terminal import or_exit
+from hourglass_sep.diagnostics.doctor_checks import (
+    DISTRIBUTION,
+    REINSTALL,
+    Row,
+    codecs,
+    reason,
+    row,
+    self_test,
+    shipped_weights,
+)
+from hourglass_sep.support.errors import DataError
+from hourglass_sep.support.paths import CONFIG_DIR, at_home
+from hourglass_sep.support.terminal import or_exit
 
 _SHORTEST_KEY = 40
 _STYLES = {"ok": "green", "missing": "yellow", "failed": "bold red"}
@@ -76,7 +85,7 @@ def devices() -> list[Row]:
     """What can be computed on."""
     import torch
 
-    from hourglass_sep.devices import found
+    from hourglass_sep.support.devices import found
 
     rows = [row("ok", "device", f"{name} ({kind})", what=name, kind=kind) for name, kind in found().items()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
+import hourglass_sep.support.ctrl_c  # noqa: F401 - before torch, which takes seconds
 
 # isort: split
 
@@ -16,26 +16,26 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from hourglass_sep.bands import refuse_not_finite
-from hourglass_sep.baselines import Model, System
-from hourglass_sep.checks import check_choice, check_whole
-from hourglass_sep.constants import MIXTURE
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
-from hourglass_sep.devices import choose_device
-from hourglass_sep.errors import DataError, NotFiniteError, SettingError
-from hourglass_sep.hydra_main import hydra_main
-from hourglass_sep.instantiate import build_loggers, build_post
-from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.loggers import Attempt, finalize
-from hourglass_sep.options import GROUPS
-from hourglass_sep.paths import at_home
-from hourglass_sep.protocols import Protocol
-from hourglass_sep.provenance import code_hash, provenance
+from hourglass_sep.inference.bands import refuse_not_finite
+from hourglass_sep.inference.options import GROUPS
+from hourglass_sep.inference.separator import Separator
 from hourglass_sep.report import log_to_wandb, make_report
-from hourglass_sep.results import show, write_results
-from hourglass_sep.scoring import Row, as_metrics, score_clip
-from hourglass_sep.separator import Separator
-from hourglass_sep.system import ESTIMATE
+from hourglass_sep.results.scores_file import show, write_results
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.rows import Row, as_metrics, score_clip
+from hourglass_sep.scoring.systems import Model, System
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.devices import choose_device
+from hourglass_sep.support.errors import DataError, NotFiniteError, SettingError
+from hourglass_sep.support.paths import at_home
+from hourglass_sep.support.provenance import code_hash, provenance
+from hourglass_sep.training.build import build_loggers, build_post
+from hourglass_sep.training.entry import hydra_main
+from hourglass_sep.training.loggers import Attempt, finalize
+from hourglass_sep.training.system import ESTIMATE
 
 PARTS = ("train", "validation", "test")
 
@@ -47,10 +47,10 @@ def evaluate(separator: Separator, clip: Clip, protocol: Protocol, baselines: Ma
         separator: what is scored; scores are computed on its device.
         clip: what is separated.
         protocol: how.
-        baselines: name to system, see `hourglass_sep.baselines`.
+        baselines: name to system, see `hourglass_sep.scoring.systems`.
 
     Returns:
-        Rows as `hourglass_sep.scoring.score_clip` makes them.
+        Rows as `hourglass_sep.scoring.rows.score_clip` makes them.
 
     Raises:
         NotFiniteError: the separator's weights overflow.

@@ -16,7 +16,7 @@ at 0. Any B and T. The metadata says how the weights want to be used: F is its `
 5. masks divided by their sum over the sources, equal parts where it is 1e-8 or less (masks ``raw``: left as they are);
 6. the complex spectrum times the masks, bins from ``n_freq`` on times the mask of the one below them; inverse STFT.
 
-`hourglass_sep.separator` has the rest: other rates, more channels, songs of over a minute (in segments).
+`hourglass_sep.inference.separator` has the rest: other rates, more channels, songs of over a minute (in segments).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hourglass_sep.bands import refuse_not_finite
-from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import UserError
-from hourglass_sep.files import replacing, writing
-from hourglass_sep.separator import Separator
-from hourglass_sep.terminal import complain, or_exit, tell_path
+from hourglass_sep.inference.bands import refuse_not_finite
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.files import replacing, writing
+from hourglass_sep.support.terminal import complain, or_exit, tell_path
 
 TOLERANCE = 1e-4
 """The most that onnxruntime's masks may differ from torch's. Single frames do where more than 5000 go in at a time:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from hourglass_sep import report_figures, report_tables
-from hourglass_sep.checks import check_choice, check_whole
-from hourglass_sep.errors import UserError
-from hourglass_sep.files import write_all
-from hourglass_sep.report_data import Pool, Scores, System, pools, read_scores, spelt
-from hourglass_sep.report_tables import RESAMPLED, Record, code, plain
-from hourglass_sep.screen import Screen
-from hourglass_sep.terminal import clean, complain, or_exit, printing, tell_path
+from hourglass_sep.results import figures, tables
+from hourglass_sep.results.pools import Pool, Scores, System, pools, read_scores, spelt
+from hourglass_sep.results.tables import RESAMPLED, Record, code, plain
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.files import write_all
+from hourglass_sep.support.screen import Screen
+from hourglass_sep.support.terminal import clean, complain, or_exit, printing, tell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ class Part:
     Attributes:
         pool: its scores.
         metric: what ranks clips.
-        scores: averages with intervals, see `hourglass_sep.report_tables`.
+        scores: averages with intervals, see `hourglass_sep.results.tables`.
         differences: paired differences of two systems; empty for none.
         worst: the clips with the lowest scores.
         examples: their sounds, where they are.
@@ -51,7 +51,7 @@ class Part:
     scores: list[Record]
     differences: list[Record]
     worst: list[Record]
-    examples: list[report_figures.Example]
+    examples: list[figures.Example]
     figures: dict[str, Figure]
     notes: list[str]
 
@@ -111,7 +111,7 @@ def make_report(
     for name, table in (("report", "scores"), ("differences", "differences"), ("worst", "worst")):
         contents[f"{name}.csv"] = _csv(parts, table)
     for part in parts:
-        contents |= {f"{name}.png": report_figures.png(figure) for name, figure in part.figures.items()}
+        contents |= {f"{name}.png": figures.png(figure) for name, figure in part.figures.items()}
     return Report(parts, write_all(Path(out), contents))
 
 
@@ -141,17 +141,17 @@ def _part(
     resample: str,
     prefix: str,
 ) -> Part:
-    scores = report_tables.score_records(pool, seed, resample)
-    differences = report_tables.difference_records(pool, *pair, seed, resample) if pair else []
+    scores = tables.score_records(pool, seed, resample)
+    differences = tables.difference_records(pool, *pair, seed, resample) if pair else []
     judged = pair[0] if pair else (pool.models or [*pool.systems.values()])[-1]
-    clips = report_tables.worst_records(pool, judged, metric, worst)
+    clips = tables.worst_records(pool, judged, metric, worst)
     drawn = clips[:_MOST_DRAWN]
-    examples, problem = report_figures.find_examples(judged, drawn, metric) if clips else ([], "")
-    figures = {prefix + name: report_figures.box_plot(pool, name) for name in pool.headline}
+    examples, problem = figures.find_examples(judged, drawn, metric) if clips else ([], "")
+    drawings = {prefix + name: figures.box_plot(pool, name) for name in pool.headline}
     if examples:
-        figures[f"{prefix}worst"] = report_figures.spectrograms(examples)
+        drawings[f"{prefix}worst"] = figures.spectrograms(examples)
     notes = [f"{len(drawn) - len(examples)} spectrograms of worst clips are left out: {problem}"] if problem else []
-    return Part(pool, metric, scores, differences, clips, examples, figures, notes)
+    return Part(pool, metric, scores, differences, clips, examples, drawings, notes)
 
 
 def _markdown(files: Sequence[Scores], parts: Sequence[Part], seed: int, resample: str) -> str:
@@ -160,17 +160,17 @@ def _markdown(files: Sequence[Scores], parts: Sequence[Part], seed: int, resampl
         pool = part.pool
         sections.append(f"## {plain(pool.title)}, {len(pool.clips)} clips")
         sections += [plain(pool.protocol["description"])] if pool.protocol.get("description") else []
-        sections.append(report_tables.explanation(pool, seed, resample))
-        sections.append(report_tables.markdown(report_tables.main_table(pool, part.scores)))
-        remarks = [*report_tables.remarks(pool, part.scores), *part.notes]
+        sections.append(tables.explanation(pool, seed, resample))
+        sections.append(tables.markdown(tables.main_table(pool, part.scores)))
+        remarks = [*tables.remarks(pool, part.scores), *part.notes]
         sections += ["\n".join(f"- {plain(line)}" for line in remarks)] if remarks else []
         if part.differences:
-            sections.append(report_tables.difference_section(pool, part.differences))
+            sections.append(tables.difference_section(pool, part.differences))
         images = [f"![{name}]({name}.png)" for name in part.figures]
         sections += images[: len(pool.headline)]
-        sections += [report_tables.worst_section(pool, part.worst, part.metric)] if part.worst else []
+        sections += [tables.worst_section(pool, part.worst, part.metric)] if part.worst else []
         sections += images[len(pool.headline) :]
-        sections.append(report_tables.singer_section(pool, part.scores, part.metric))
+        sections.append(tables.singer_section(pool, part.scores, part.metric))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -181,7 +181,7 @@ def _records(parts: Sequence[Part], table: str) -> list[Record]:
 def _csv(parts: Sequence[Part], table: str) -> bytes:
     records = _records(parts, table)
     text = io.StringIO()
-    names = [*report_tables.COLUMNS[table], *(name for record in records for name in record)]
+    names = [*tables.COLUMNS[table], *(name for record in records for name in record)]
     writer = csv.DictWriter(text, list(dict.fromkeys(names)))
     writer.writeheader()
     writer.writerows(records)
@@ -201,26 +201,26 @@ def log_to_wandb(report: Report, run: Any) -> None:
     for name in ("scores", "differences"):
         data = [list(record.values()) for record in _records(report.parts, name)]
         if data:
-            content[f"report/{name}"] = wandb.Table([*report_tables.COLUMNS[name]], data)
+            content[f"report/{name}"] = wandb.Table([*tables.COLUMNS[name]], data)
     rows = []
     for part in report.parts:
-        pictures = {example.title: report_figures.spectrograms([example]) for example in part.examples}
+        pictures = {example.title: figures.spectrograms([example]) for example in part.examples}
         for record in part.worst:
-            title = report_figures.title(record, part.metric)
-            picture = wandb.Image(report_figures.pixels(pictures[title])) if title in pictures else None
-            shared = [record[name] for name in report_tables.COLUMNS["worst"]]
+            title = figures.title(record, part.metric)
+            picture = wandb.Image(figures.pixels(pictures[title])) if title in pictures else None
+            shared = [record[name] for name in tables.COLUMNS["worst"]]
             rows.append([*shared, spelt(part.metric), record[spelt(part.metric)], picture])
         for name, figure in part.figures.items():
             key = f"{name}_spectrograms" if name.endswith("worst") else name  # report/worst is the table
-            content[f"report/{key}"] = wandb.Image(report_figures.pixels(figure))
-    columns = [*report_tables.COLUMNS["worst"], "metric", "value", "spectrograms"]
+            content[f"report/{key}"] = wandb.Image(figures.pixels(figure))
+    columns = [*tables.COLUMNS["worst"], "metric", "value", "spectrograms"]
     content["report/worst"] = wandb.Table([*columns], rows)
     run.log(content)
 
 
 def _log(report: Report, out: Path) -> None:
     """Log a report, which is written already, to a W&B run of its own in its folder; what fails there is a warning."""
-    from hourglass_sep.loggers import Attempt, wandb_logger
+    from hourglass_sep.training.loggers import Attempt, wandb_logger
 
     logger = wandb_logger("hourglass_sep", str(out))
     attempt = Attempt("W&B", "the report is written, and not logged")
@@ -235,7 +235,7 @@ def show(report: Report) -> None:
     console = Screen(width=min(Screen().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
     for part in report.parts:
         separator = " " if len(part.pool.headline) <= 3 else "\n"
-        header, *body = report_tables.main_table(part.pool, part.scores, separator)
+        header, *body = tables.main_table(part.pool, part.scores, separator)
         table = Table("", title=Text(f"{clean(part.pool.title)}, {len(part.pool.clips)} clips, dB [95 % interval]"))
         for label in header[2:]:
             table.add_column(Text(clean(label)), justify="right", no_wrap=True)

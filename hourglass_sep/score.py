@@ -7,17 +7,17 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hourglass_sep.checks import check_whole
-from hourglass_sep.constants import DEVICES, MIXTURE
-from hourglass_sep.devices import choose_device
-from hourglass_sep.errors import UserError
-from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.protocols import Protocol, load_protocol
-from hourglass_sep.provenance import code_hash, provenance
-from hourglass_sep.results import show, write_results
-from hourglass_sep.scoring import Row, score_clip
-from hourglass_sep.stems import Track, find_tracks
-from hourglass_sep.terminal import complain, or_exit
+from hourglass_sep.data.stem_folders import Track, find_tracks
+from hourglass_sep.results.scores_file import show, write_results
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.scoring.protocols import Protocol, load_protocol
+from hourglass_sep.scoring.rows import Row, score_clip
+from hourglass_sep.signal.stems import DEVICES, MIXTURE
+from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.devices import choose_device
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.provenance import code_hash, provenance
+from hourglass_sep.support.terminal import complain, or_exit
 
 
 def score_track(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hourglass_sep.constants import (
+from hourglass_sep.signal.stems import (
     BIT_DEPTHS,
     CLIP_MODES,
     DEVICES,
@@ -28,13 +28,13 @@ from hourglass_sep.constants import (
     OUT,
     SOURCES,
 )
-from hourglass_sep.errors import UserError
-from hourglass_sep.terminal import clean, complain, have_streams, tell
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.terminal import clean, complain, have_streams, tell
 
 if TYPE_CHECKING:  # they import torch
-    from hourglass_sep.separate_report import Report
-    from hourglass_sep.separator import Separator
-    from hourglass_sep.songs import Job, Output
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.songs.console import Report
+    from hourglass_sep.songs.plan import Job, Output
 
 FAILED = 1
 
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The command line. Options that Demucs has too are named, and mean, as there."""
-    from hourglass_sep.options import names  # and nothing that imports torch: --help answers at once
+    from hourglass_sep.inference.options import names  # and nothing that imports torch: --help answers at once
 
     result = _Parser(
         prog="hourglass-sep separate",
@@ -115,9 +115,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         UserError: nothing can be begun: options that do not fit together, files that would be replaced.
     """
     options = parser().parse_args(arguments)
-    from hourglass_sep.separate_report import Report
-    from hourglass_sep.song_search import find_songs, names_on
-    from hourglass_sep.songs import Output, plan
+    from hourglass_sep.songs.console import Report
+    from hourglass_sep.songs.plan import Output, plan
+    from hourglass_sep.songs.search import find_songs, names_on
 
     if options.stems is not None and options.two_stems is not None:
         raise UserError("--stems and --two-stems do not go together: leave one out")
@@ -158,9 +158,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _separator(options: argparse.Namespace, report: Report) -> Separator:
-    from hourglass_sep.devices import choose_device, explain_device
-    from hourglass_sep.options import GROUPS, load_options
-    from hourglass_sep.separator import Separator
+    from hourglass_sep.inference.options import GROUPS, load_options
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.support.devices import choose_device, explain_device
 
     changes = load_options({group: getattr(options, group) for group in GROUPS}, options.changes)
     if options.high_band is not None:
@@ -173,7 +173,7 @@ def _separator(options: argparse.Namespace, report: Report) -> Separator:
 
 def _separate_one(separator: Separator, job: Job, output: Output, report: Report, place: str, verbose: bool) -> None:
     """Separate a song; whatever is wrong with it does not stop the others."""
-    from hourglass_sep.separation import separate_job
+    from hourglass_sep.songs.separate_song import separate_job
 
     try:
         with report.bar(job, place) as progress:

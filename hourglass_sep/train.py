@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hourglass_sep.ctrl_c  # noqa: F401 - before torch, which takes seconds
+import hourglass_sep.support.ctrl_c  # noqa: F401 - before torch, which takes seconds
 
 # isort: split
 
@@ -20,14 +20,20 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from hourglass_sep.baselines import OracleMask
-from hourglass_sep.checks import LARGEST_SEED, check_whole
 from hourglass_sep.data.datamodule import Mir1kDataModule
-from hourglass_sep.data.synthetic import release
-from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.data.synthetic.synthesis import release
 from hourglass_sep.evaluate import evaluate_all
-from hourglass_sep.hydra_main import hydra_main
-from hourglass_sep.instantiate import (
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.results.scores_file import show, write_results
+from hourglass_sep.scoring.rows import as_metrics
+from hourglass_sep.scoring.systems import OracleMask
+from hourglass_sep.signal.masks import ideal_ratio_mask
+from hourglass_sep.support.checks import LARGEST_SEED, check_whole
+from hourglass_sep.support.errors import SettingError, UserError
+from hourglass_sep.support.paths import at_home
+from hourglass_sep.support.provenance import provenance
+from hourglass_sep.support.terminal import clean, complain
+from hourglass_sep.training.build import (
     build_callbacks,
     build_loggers,
     build_post,
@@ -37,18 +43,12 @@ from hourglass_sep.instantiate import (
     count_devices,
     settings_named,
 )
-from hourglass_sep.loggers import finalize
-from hourglass_sep.masking import ideal_ratio_mask
-from hourglass_sep.paths import at_home
-from hourglass_sep.provenance import provenance
-from hourglass_sep.results import show, write_results
-from hourglass_sep.resuming import check_callbacks, read_resumable
-from hourglass_sep.run_folder import claimed
-from hourglass_sep.scoring import as_metrics
-from hourglass_sep.separator import Separator
-from hourglass_sep.stopping import Stop
-from hourglass_sep.system import ESTIMATE, SeparationSystem
-from hourglass_sep.terminal import clean, complain
+from hourglass_sep.training.entry import hydra_main
+from hourglass_sep.training.loggers import finalize
+from hourglass_sep.training.resuming import check_callbacks, read_resumable
+from hourglass_sep.training.run_folder import claimed
+from hourglass_sep.training.stopping import Stop
+from hourglass_sep.training.system import ESTIMATE, SeparationSystem
 
 _NO_CHECKPOINT = "no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
 

@@ -5,19 +5,19 @@ import torch
 from hydra.utils import instantiate
 from test_configs import composed
 
-from hourglass_sep.baselines import Model, OracleMask, RepetSim, Stack, System, repeating_part
-from hourglass_sep.constants import MIXTURE, SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import SettingError, UserError
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.evaluate import _fingerprint, evaluate, evaluate_all
-from hourglass_sep.masking import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
-from hourglass_sep.metrics import bss_eval_sources, si_sdr
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.reconstruct import Misi
-from hourglass_sep.refine import NmfRefinement
-from hourglass_sep.scoring import summarise
-from hourglass_sep.separator import Separator
+from hourglass_sep.inference.reconstruct import Misi
+from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import summarise
+from hourglass_sep.scoring.systems import Model, OracleMask, RepetSim, Stack, System, repeating_part
+from hourglass_sep.signal.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.signal.stems import MIXTURE, SOURCES
+from hourglass_sep.support.errors import SettingError, UserError
 
 MIR1K = load_protocol("mir1k")
 EVERYTHING = instantiate(composed("evaluate").baselines)

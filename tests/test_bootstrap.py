@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from hourglass_sep import bootstrap
-from hourglass_sep.bootstrap import AVERAGES, average, interval, paired_interval
+from hourglass_sep.results import bootstrap
+from hourglass_sep.results.bootstrap import AVERAGES, average, interval, paired_interval
 
 RNG = np.random.default_rng(7)
 SCORES = RNG.normal(9.0, 3.0, 60)

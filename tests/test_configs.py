@@ -6,10 +6,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.instantiate import build_callbacks, build_loggers, build_system
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.quoting import hydra_argument
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training.build import build_callbacks, build_loggers, build_system
+from hourglass_sep.training.quoting import hydra_argument
 
 REPO = Path(__file__).resolve().parent.parent
 GROUPS = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name != "hydra")

@@ -17,9 +17,12 @@ import soundfile
 import torch
 from torch import Tensor
 
-from hourglass_sep import Separator, audio, devices, doctor, doctor_checks, weights
-from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import AudioError, UserError
+from hourglass_sep import Separator, audio, doctor
+from hourglass_sep.checkpoints import store
+from hourglass_sep.diagnostics import doctor_checks
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support import devices
+from hourglass_sep.support.errors import AudioError, UserError
 
 KEY = "0123456789" * 4
 ROW = {"status", "label", "what", "text", "remedy", "optional"}
@@ -105,7 +108,7 @@ def test_a_broken_weights_file_is_named_and_makes_the_exit_code_1(
 ) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    for path in weights.WEIGHTS_DIR.glob("*.*s*"):
+    for path in store.WEIGHTS_DIR.glob("*.*s*"):
         shutil.copy(path, folder)
     path = folder / "default.safetensors"
     content = bytearray(path.read_bytes())
@@ -119,10 +122,10 @@ def test_a_broken_weights_file_is_named_and_makes_the_exit_code_1(
     elif harm == "not as installed":  # a flipped bit of a weight loads well
         content[-100] ^= 1
         path.write_bytes(content)
-        record(path, weights.WEIGHTS_DIR / path.name, monkeypatch)
+        record(path, store.WEIGHTS_DIR / path.name, monkeypatch)
     else:
         path.unlink()
-    monkeypatch.setattr(weights, "WEIGHTS_DIR", folder)
+    monkeypatch.setattr(store, "WEIGHTS_DIR", folder)
     only("devices", "weights")
     assert doctor.run(["--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -149,7 +152,7 @@ def record(path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_are_described_by_size_hash_and_card_and_may_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = weights.WEIGHTS_DIR / "default.safetensors"
+    path = store.WEIGHTS_DIR / "default.safetensors"
     card = json.loads(path.with_suffix(".json").read_text())["test_scores_db"]
     record(path, path, monkeypatch)
     row = one([row for row in doctor_checks.shipped_weights() if row["what"] == "default weights"])

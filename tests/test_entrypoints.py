@@ -199,7 +199,7 @@ def test_the_wheel_brings_configs_and_weights_and_works_from_another_folder(tmp_
     for arguments in (["hourglass_sep.train"], ["hourglass_sep", "train"]):
         out = succeed(*arguments, "--cfg", "job", "experiment=paper_mir1k", cwd=tmp_path, PYTHONPATH=str(site))
         assert "channels: 256" in out
-    code = "import hourglass_sep.paths as p; print(p.CONFIG_DIR)"
+    code = "import hourglass_sep.support.paths as p; print(p.CONFIG_DIR)"
     environment = os.environ | {"PYTHONPATH": str(site)}
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert found.stdout.strip() == str(site / "hourglass_sep" / "conf")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import Separator, export
-from hourglass_sep.errors import UserError
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.spectrogram import Spectrogram
-from hourglass_sep.weights import save_weights
+from hourglass_sep.checkpoints.store import save_weights
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import UserError
 
 
 def weights(path: Path, stacks: int = 1, depth: int = 2, fold: int = 1, n_freq: int = 33, **settings: Any) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hourglass_sep.errors import FileError
-from hourglass_sep.files import part_of, replacing, write_all
+from hourglass_sep.support.errors import FileError
+from hourglass_sep.support.files import part_of, replacing, write_all
 
 LONG = {
     "ascii": "b" * 251 + ".wav",

@@ -34,7 +34,7 @@ from ffmpeg_files import (
 )
 
 from hourglass_sep import audio
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 pytestmark = needs_ffmpeg
 

@@ -18,17 +18,19 @@ import safetensors.torch
 import torch
 from markdown_it import MarkdownIt
 
-from hourglass_sep import audio, export, loggers, report, report_data, report_figures, report_tables, results
+from hourglass_sep import audio, export, report
+from hourglass_sep.checkpoints.store import KEY, describe, save_weights
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.errors import CheckpointError, FileError, NotFiniteError, UserError
 from hourglass_sep.evaluate import evaluate, evaluate_all
-from hourglass_sep.jobs import Journal
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.resuming import read_resumable
-from hourglass_sep.separation import separate_file
-from hourglass_sep.separator import Separator
-from hourglass_sep.terminal import Forgiving
-from hourglass_sep.weights import KEY, describe, save_weights
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.results import figures, pools, scores_file, tables
+from hourglass_sep.scoring.journal import Journal
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.songs.separate_song import separate_file
+from hourglass_sep.support.errors import CheckpointError, FileError, NotFiniteError, UserError
+from hourglass_sep.support.terminal import Forgiving
+from hourglass_sep.training import loggers
+from hourglass_sep.training.resuming import read_resumable
 
 HUGE = 10**9
 PREFIX = "separator.network."
@@ -379,7 +381,7 @@ def test_settings_of_a_file_of_scores_have_the_bounds_of_a_card(key: str, tiny_m
 
 
 def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_data, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(pools, "_MOST_BYTES", 1 << 20)
     with pytest.raises(UserError, match="/dev/zero has more than 1 MB"):
         report.make_report(["/dev/zero"], tmp_path / "out")
 
@@ -387,8 +389,8 @@ def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, mo
 def test_a_report_of_many_systems_and_sources_is_drawn_within_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_figures, "_MOST_BOXES", 3)
-    monkeypatch.setattr(report_figures, "_MOST_PANELS", 2)
+    monkeypatch.setattr(figures, "_MOST_BOXES", 3)
+    monkeypatch.setattr(figures, "_MOST_PANELS", 2)
     row = scores()["rows"][0]
     rows = [row | {"system": f"s{n}" * 99, "source": f"{m}", "sdr": float(n)} for n in range(9) for m in range(5)]
     (tmp_path / "scores.json").write_text(json.dumps(scores(rows=rows)))
@@ -406,7 +408,7 @@ SHOWN = ("**b**", "__b__", "_i_", "~~s~~", "- item", "+ item", "= h", "1. item",
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("place", ["- {}", "{}:", "| a | b |\n|---|---|\n| {} | c |"])
 def test_markdown_shows_a_name_and_nothing_else(name: str, place: str) -> None:
-    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(place.format(report_tables.plain(name)))
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(place.format(tables.plain(name)))
     kinds = {"-": ["bullet_list", "list_item", "paragraph"], "{": ["paragraph"]}.get(place[0])
     inner = [child for token in tokens for child in token.children or []]
     assert {child.type for child in inner} <= {"text", "text_special"}
@@ -509,11 +511,11 @@ def test_tables_that_nobody_reads_end_nothing(reader: str, tmp_path: Path, monke
         stream = os.fdopen(write, "w")
     protocol = load_protocol("si_sdr")
     row = {"clip": "a", "system": "m", "source": "vocals", "n_samples": 9000} | dict.fromkeys(protocol.metrics, 1.0)
-    results.write_results(tmp_path, [row], protocol, "m", {})
+    scores_file.write_results(tmp_path, [row], protocol, "m", {})
     made = report.make_report([tmp_path], tmp_path / "out")
     with monkeypatch.context() as patch, stream:
         patch.setattr(sys, "stdout", stream)
-        results.show(tmp_path)
+        scores_file.show(tmp_path)
         report.show(made)
 
 

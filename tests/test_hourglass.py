@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hourglass_sep.errors import SettingError
-from hourglass_sep.hourglass import Hourglass, StackedHourglass
+from hourglass_sep.networks.hourglass import Hourglass, StackedHourglass
+from hourglass_sep.support.errors import SettingError
 
 
 def literal_forward(network: StackedHourglass, magnitude: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from hourglass_sep.errors import Interrupted, SettingError, UserError
-from hourglass_sep.jobs import Journal, score_all
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.support.errors import Interrupted, SettingError, UserError
 
 FACTS = {"protocol": "1a2b3c4d"}
 

@@ -8,9 +8,10 @@ from pytorch_lightning.loggers import CSVLogger
 from test_training import config, logged
 from wandb_files import OfflineRun
 
-from hourglass_sep import loggers, train
-from hourglass_sep.callbacks import Preview
-from hourglass_sep.errors import UserError
+from hourglass_sep import train
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.training import loggers
+from hourglass_sep.training.callbacks import Preview
 
 
 class Broken(CSVLogger):

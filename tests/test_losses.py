@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hourglass_sep.errors import SettingError
-from hourglass_sep.losses import (
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError
+from hourglass_sep.training.losses import (
     compressed_l1,
     masked_l1,
     masked_l2,
@@ -15,7 +16,6 @@ from hourglass_sep.losses import (
     multi_resolution_snr,
     waveform_snr,
 )
-from hourglass_sep.spectrogram import Spectrogram
 
 STFT = Spectrogram(8000, 64, 16, 32)
 

@@ -15,9 +15,10 @@ from scipy import signal
 
 import hourglass_sep
 from hourglass_sep.audio import resample
-from hourglass_sep.bss_eval import BssEval, best_permutation
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.metrics import (
+from hourglass_sep.scoring.bsseval.bss_eval import BssEval, best_permutation
+from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
+from hourglass_sep.scoring.metrics import (
     bss_eval_images,
     bss_eval_sources,
     global_score,
@@ -27,7 +28,6 @@ from hourglass_sep.metrics import (
     nsdr,
     si_sdr,
 )
-from hourglass_sep.projection import MEANINGLESS_DB
 
 TOLERANCE_DB = 1e-6
 MUSEVAL = importlib.util.find_spec("museval")
@@ -256,7 +256,7 @@ def test_it_does_not_matter_in_how_many_pieces_a_song_is_decomposed(
     references = noise(2, 2, 9001)
     estimates = references + 1e-4 * noise(2, 2, 9001, seed=1)  # so close that signals are subtracted, not energies
     whole = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
-    monkeypatch.setattr("hourglass_sep.bss_eval._CHUNK_SAMPLES", chunk)
+    monkeypatch.setattr("hourglass_sep.scoring.bsseval.bss_eval._CHUNK_SAMPLES", chunk)
     pieces = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
     for before, after in zip(whole, pieces, strict=True):
         for one, other in zip(before, after, strict=True):

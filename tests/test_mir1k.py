@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from hourglass_sep.data.mir1k import Clip, Split, find_clips, split_clips
-from hourglass_sep.errors import DataError, SettingError
+from hourglass_sep.support.errors import DataError, SettingError
 
 TRAIN_SINGERS = ["abjones", "amy"]
 VALIDATION_SONGS = ["abjones_5", "amy_9", "amy_16"]

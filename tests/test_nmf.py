@@ -9,11 +9,11 @@ from torch import Tensor
 from torchnmf.metrics import beta_div
 from torchnmf.nmf import NMF
 
-from hourglass_sep import nmf
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.refinement import nmf
+from hourglass_sep.signal.stft import Spectrogram
 
 STFT = Spectrogram()
 

@@ -5,11 +5,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from hourglass_sep import options
-from hourglass_sep.errors import SettingError
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.reconstruct import Misi, MixturePhase
-from hourglass_sep.refine import NmfRefinement
+from hourglass_sep.inference import options
+from hourglass_sep.inference.reconstruct import Misi, MixturePhase
+from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.support.errors import SettingError
+from hourglass_sep.support.paths import CONFIG_DIR
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,15 @@ def test_a_setting_that_cannot_be_is_named(chosen: dict[str, str], change: list[
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "hourglass_sep.data.augment.NoAugmentation", "hourglass_sep.refine.Nothing"]
+    "target",
+    ["os.system", "hourglass_sep.data.augment.NoAugmentation", "hourglass_sep.inference.refinement.refine.Nothing"],
 )
 def test_nothing_but_the_two_groups_classes_is_built(target: str) -> None:
     with pytest.raises(SettingError, match=target):
         options.build({"_target_": target})
     with pytest.raises(SettingError, match="None"):
         options.build({})
-    assert type(options.build({"_target_": "hourglass_sep.reconstruct.MixturePhase"})) is MixturePhase
+    assert type(options.build({"_target_": "hourglass_sep.inference.reconstruct.MixturePhase"})) is MixturePhase
 
 
 def test_separating_needs_neither_hydra_nor_the_factorisation_before_it_is_used() -> None:

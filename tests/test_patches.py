@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.datamodule import Mir1kDataModule
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
-from hourglass_sep.errors import SettingError, UserError
-from hourglass_sep.scaling import FLOOR
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.signal.scale import FLOOR
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError, UserError
 
 STFT = Spectrogram()
 

@@ -21,10 +21,10 @@ from omegaconf import OmegaConf
 from hourglass_sep import Separator, train
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.patches import PatchSpectrograms, RandomPatches
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.paths import CONFIG_DIR
 
 PINS = Path(__file__).parent / "pins"
 OLD = Path(__file__).parent / "old"

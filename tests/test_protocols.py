@@ -11,11 +11,11 @@ from test_configs import composed
 from test_metrics import museval_bss_eval
 
 from hourglass_sep.audio import resample
-from hourglass_sep.constants import MIXTURE
-from hourglass_sep.errors import UserError
-from hourglass_sep.metrics import bss_eval_sources, si_sdr
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import load_protocol
+from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.paths import CONFIG_DIR
 
 STUDY = Path(__file__).parent.parent / "experiments" / "protocols"
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))

@@ -5,9 +5,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from hourglass_sep.errors import UserError
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.quoting import hydra_argument
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training.quoting import hydra_argument
 
 NAMES = r"""
 epoch=3-step=8.ckpt

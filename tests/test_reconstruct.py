@@ -3,12 +3,12 @@ import torch
 from openunmix import filtering
 from torch import Tensor
 
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import SettingError
-from hourglass_sep.masking import apply_masks, ideal_ratio_mask, phase_sensitive_mask
-from hourglass_sep.metrics import si_sdr
-from hourglass_sep.reconstruct import Misi, MixturePhase, Wiener
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Wiener
+from hourglass_sep.scoring.metrics import si_sdr
+from hourglass_sep.signal.masks import apply_masks, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError
 
 STFT = Spectrogram()
 RULES = [MixturePhase(), Wiener(), Wiener(3), Misi(), Misi(1)]

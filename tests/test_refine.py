@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hourglass_sep import nmf, refine
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import SettingError
-from hourglass_sep.figures import picture
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.refine import NmfRefinement, clusters, label_map, refine_mask
-from hourglass_sep.separator import Separator
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.refinement import nmf, refine
+from hourglass_sep.inference.refinement.refine import NmfRefinement, clusters, label_map, refine_mask
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.plotting.separation import picture
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError
 
 VOCALS = 1
 

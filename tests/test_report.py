@@ -14,9 +14,9 @@ from wandb_files import OfflineRun
 
 from hourglass_sep import audio, report
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.errors import UserError
 from hourglass_sep.report import make_report
-from hourglass_sep.scoring import summarise
+from hourglass_sep.scoring.rows import summarise
+from hourglass_sep.support.errors import UserError
 
 REPO = Path(__file__).resolve().parent.parent
 MIR1K: dict[str, Any] = {
@@ -284,7 +284,7 @@ def test_the_worst_clips_of_mir1k_are_separated_again(tiny_mir1k: Path, tmp_path
     clips = {clip.name: clip for clip in find_clips(tiny_mir1k)}
     content = rows(noisy(9, 1, list(clips))) + rows(dict.fromkeys(clips, 50.0), source="accompaniment")
     facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {"masks": "raw"}}
-    post = {"reconstruct": {"_target_": "hourglass_sep.reconstruct.Misi", "iterations": 1}}
+    post = {"reconstruct": {"_target_": "hourglass_sep.inference.reconstruct.Misi", "iterations": 1}}
     part = make_report([write(tmp_path / "run", content, audio=facts | {"post": post})], out, worst=2).parts[0]
     assert [example.title for example in part.examples] == [
         f"{row['rank']}. {row['clip']}, vocals: NSDR {row['NSDR']:.2f} dB" for row in part.worst
@@ -460,7 +460,7 @@ def test_the_terminal_shows_every_number_within_100_columns(
     assert max(map(len, lines)) <= 100
     for record in result.parts[0].scores:
         if record["group"] == "all":
-            assert report.report_tables.cell(record) in text
+            assert report.tables.cell(record) in text
     assert "accompaniment" in text
     assert "[bold]of" in text
     assert all(str(path) in text for path in result.paths)

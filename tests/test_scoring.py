@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hourglass_sep.constants import MIXTURE
-from hourglass_sep.errors import UserError
-from hourglass_sep.metrics import bss_eval_sources
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.results import by_score, show, table, write_results
-from hourglass_sep.scoring import Row, as_metrics, count_unscored, merge_rows, score_clip, summarise
+from hourglass_sep.results.scores_file import by_score, show, table, write_results
+from hourglass_sep.scoring.metrics import bss_eval_sources
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import Row, as_metrics, count_unscored, merge_rows, score_clip, summarise
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import UserError
 
 MIR1K = load_protocol("mir1k")
 

@@ -24,11 +24,11 @@ from av_files import encode
 from torch import Tensor
 
 from hourglass_sep import audio, separate
-from hourglass_sep.errors import UserError
-from hourglass_sep.files import replacing
-from hourglass_sep.separate_report import Report
-from hourglass_sep.separation import separate_file
-from hourglass_sep.separator import Separator
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.songs.console import Report
+from hourglass_sep.songs.separate_song import separate_file
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.files import replacing
 
 
 def noise(n_samples: int, channels: int = 2, level: float = 0.1) -> np.ndarray:
@@ -153,7 +153,7 @@ class Louder(torch.nn.Module):
 
 @pytest.fixture
 def louder() -> Separator:
-    from hourglass_sep.spectrogram import Spectrogram
+    from hourglass_sep.signal.stft import Spectrogram
 
     return Separator(Louder(), Spectrogram(), masks="raw")
 
@@ -566,7 +566,8 @@ def test_separate_takes_paths_arrays_and_tensors(tiny_separator: Separator) -> N
 def start(*options: str) -> subprocess.Popen[str]:
     """The command, in work: something has been written, and the fourth segment waits for a minute."""
     code = (
-        "import time; from hourglass_sep import separate, separator; step = separator.Separator._separate_segment\n"
+        "import time; from hourglass_sep import separate; "
+        "from hourglass_sep.inference import separator; step = separator.Separator._separate_segment\n"
         "waits = iter([0, 0, 0, 60])\n"
         "def slow(*arguments): time.sleep(next(waits, 0)); return step(*arguments)\n"
         "separator.Separator._separate_segment = slow; separate.main()"

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep.audio import resample
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.errors import SettingError
-from hourglass_sep.masking import ideal_ratio_mask
-from hourglass_sep.metrics import si_sdr
-from hourglass_sep.progress import Progress
-from hourglass_sep.reconstruct import MixturePhase
-from hourglass_sep.refine import NoRefinement
-from hourglass_sep.separator import Separator
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.inference.progress import Progress
+from hourglass_sep.inference.reconstruct import MixturePhase
+from hourglass_sep.inference.refinement.refine import NoRefinement
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.metrics import si_sdr
+from hourglass_sep.signal.masks import ideal_ratio_mask
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError
 
 STFT = Spectrogram()
 

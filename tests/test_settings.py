@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from test_training import TINY
 
-from hourglass_sep import hydra_main, train
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.quoting import hydra_arguments
+from hourglass_sep import train
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training import entry
+from hourglass_sep.training.quoting import hydra_arguments
 
 EARLY = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/gnsdr"
 REFUSED = {  # options, separated by two spaces: words of the line
@@ -69,7 +71,7 @@ def test_an_option_that_is_not_possible_is_named_in_one_line(options: str, tiny_
         cfg = compose("train", ["logger=csv", *arguments])
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is, the command makes a line of it
         train.run(cfg)
-    line = hydra_main._explain(caught.value)
+    line = entry._explain(caught.value)
     assert line is not None, caught.value
     assert REFUSED[options] in line, line
 
@@ -109,6 +111,6 @@ def test_a_job_is_silent_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> No
     advertiser = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     monkeypatch.setattr(advertiser, "level", logging.INFO)
     seen = []
-    hydra_main.hydra_main("train")(lambda cfg: seen.append(advertiser.level))()
-    jobs[0](None)
+    entry.hydra_main("train")(lambda cfg: seen.append(advertiser.level))()
+    jobs[0](OmegaConf.create())
     assert seen == [logging.WARNING]

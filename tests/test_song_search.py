@@ -16,9 +16,9 @@ import soundfile
 from av_files import encode
 
 from hourglass_sep import audio
-from hourglass_sep.errors import UserError
-from hourglass_sep.song_search import find_songs, names_on
-from hourglass_sep.songs import Output, plan
+from hourglass_sep.songs.plan import Output, plan
+from hourglass_sep.songs.search import find_songs, names_on
+from hourglass_sep.support.errors import UserError
 
 
 def make(path: str | Path) -> Path:

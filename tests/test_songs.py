@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from hourglass_sep.constants import FILENAME
-from hourglass_sep.errors import SettingError, UserError
-from hourglass_sep.files import part_of
-from hourglass_sep.song_search import Song
-from hourglass_sep.songs import Output, plan
+from hourglass_sep.signal.stems import FILENAME
+from hourglass_sep.songs.plan import Output, plan
+from hourglass_sep.songs.search import Song
+from hourglass_sep.support.errors import SettingError, UserError
+from hourglass_sep.support.files import part_of
 
 
 def make(path: Path, channels: int = 1, rate: int = 8000, subtype: str | None = None) -> Path:

@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy import signal
 
-from hourglass_sep.errors import SettingError
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import SettingError
 
 
 def noise(*shape: int) -> torch.Tensor:

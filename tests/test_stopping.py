@@ -14,10 +14,11 @@ import pytorch_lightning as pl
 import torch
 from test_training import TINY, config, logged, logged_steps
 
-from hourglass_sep import checkpointing, train
-from hourglass_sep.checkpointing import AtomicCheckpointIO
-from hourglass_sep.errors import CheckpointError, FileError, Interrupted, UserError
-from hourglass_sep.instantiate import build_callbacks
+from hourglass_sep import train
+from hourglass_sep.support.errors import CheckpointError, FileError, Interrupted, UserError
+from hourglass_sep.training import checkpoint_io
+from hourglass_sep.training.build import build_callbacks
+from hourglass_sep.training.checkpoint_io import AtomicCheckpointIO
 
 EPOCHS = ("data.steps_per_epoch=3", "trainer.max_steps=9", "augment=remix", "callbacks=ema")
 
@@ -165,7 +166,7 @@ def test_a_checkpoint_is_staged_beside_its_target_and_the_older_one_stays_when_w
         assert [p.parent for p in path.parent.iterdir() if p != path] == [path.parent]  # the new one
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(checkpointing.os, "fsync", full)
+    monkeypatch.setattr(checkpoint_io.os, "fsync", full)
     with pytest.raises(FileError, match=r"checkpoints/last\.ckpt cannot be written to \(No space left on device\)"):
         AtomicCheckpointIO().save_checkpoint({"global_step": 2}, path)
     assert torch.load(path, weights_only=True) == {"global_step": 1}

@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from hourglass_sep.constants import SOURCES
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.progress import Progress
-from hourglass_sep.refine import NmfRefinement
-from hourglass_sep.separator import Separator
-from hourglass_sep.spectrogram import Spectrogram
-from hourglass_sep.streaming import Layout, process_in_segments
-from hourglass_sep.windows import Windows
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.progress import Progress
+from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.inference.segments import Layout, process_in_segments
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.inference.windows import Windows
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stft import Spectrogram
 
 
 def song(n_samples: int, seed: int = 0, channels: int = 2) -> Tensor:
@@ -259,7 +259,7 @@ def test_segments_of_many_channels_are_shorter_and_cannot_be_found_either(
     whole = tiny_separator.separate(song, 8000)
     assert max(lengths) == song.shape[-1]
     lengths.clear()
-    monkeypatch.setattr("hourglass_sep.separator._CHANNEL_SECONDS", 12 * 4)
+    monkeypatch.setattr("hourglass_sep.inference.separator._CHANNEL_SECONDS", 12 * 4)
     cut = tiny_separator.separate(song, 8000)
     assert max(lengths) < 10 * 8000
     for name, stem in whole.items():

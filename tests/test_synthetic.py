@@ -11,11 +11,11 @@ import torch
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.data.synthetic import PEAK, synthesize_song, write_synthetic_mir1k
-from hourglass_sep.errors import DataError, SettingError
-from hourglass_sep.masking import ideal_ratio_mask
-from hourglass_sep.metrics import bss_eval_sources
-from hourglass_sep.separator import Separator
+from hourglass_sep.data.synthetic.synthesis import PEAK, synthesize_song, write_synthetic_mir1k
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.metrics import bss_eval_sources
+from hourglass_sep.signal.masks import ideal_ratio_mask
+from hourglass_sep.support.errors import DataError, SettingError
 
 SONGS = {"sopran": 2, "bass": 1}
 
@@ -119,9 +119,9 @@ def test_a_song_that_cannot_be_made_is_refused(seconds: float, rate: int, words:
 MAKER = """
 import os, sys, time
 from pathlib import Path
-from hourglass_sep.data.synthetic import write_synthetic_mir1k
+from hourglass_sep.data.synthetic.synthesis import write_synthetic_mir1k
 root, seed, clips, stay = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-from hourglass_sep.errors import UserError
+from hourglass_sep.support.errors import UserError
 try:
     write_synthetic_mir1k(root, {"sopran": 2, "bass": 1}, clips, (1.0, 1.0), seed)
 except UserError as error:

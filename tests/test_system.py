@@ -3,12 +3,12 @@ import functools
 import pytest
 import torch
 
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.losses import masked_l1, masked_l2
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.separator import Separator
-from hourglass_sep.spectrogram import Spectrogram
-from hourglass_sep.system import SeparationSystem
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.training.losses import masked_l1, masked_l2
+from hourglass_sep.training.system import SeparationSystem
 
 
 @pytest.mark.parametrize("loss", [masked_l1, masked_l2])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hourglass_sep.toeplitz import _CHUNK_SAMPLES, ToeplitzSystem, cross_correlate
+from hourglass_sep.scoring.bsseval.toeplitz import _CHUNK_SAMPLES, ToeplitzSystem, cross_correlate
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

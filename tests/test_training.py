@@ -18,14 +18,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from wandb_files import OfflineRun
 
 from hourglass_sep import train
-from hourglass_sep.callbacks import RecentCheckpoint
-from hourglass_sep.constants import MIXTURE
+from hourglass_sep.checkpoints.store import KEY, describe
 from hourglass_sep.data.patches import RandomPatches
-from hourglass_sep.errors import CheckpointError, UserError
-from hourglass_sep.instantiate import build_callbacks
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.separator import Separator
-from hourglass_sep.weights import KEY, describe
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import CheckpointError, UserError
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training.build import build_callbacks
+from hourglass_sep.training.callbacks import RecentCheckpoint
 
 TINY = (
     "model=compact",

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from hourglass_sep import Separator
-from hourglass_sep.constants import SOURCES
+from hourglass_sep.checkpoints.store import KEY, describe, save_weights
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import CheckpointError
-from hourglass_sep.hourglass import StackedHourglass
-from hourglass_sep.masking import share
-from hourglass_sep.metrics import si_sdr
-from hourglass_sep.paths import WEIGHTS_DIR
-from hourglass_sep.spectrogram import Spectrogram
-from hourglass_sep.weights import KEY, describe, save_weights
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.networks.hourglass import StackedHourglass
+from hourglass_sep.scoring.metrics import si_sdr
+from hourglass_sep.signal.masks import share
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.errors import CheckpointError
+from hourglass_sep.support.paths import WEIGHTS_DIR
 
 REPO = Path(__file__).resolve().parent.parent
 

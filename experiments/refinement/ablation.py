@@ -33,25 +33,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
-from hourglass_sep.bootstrap import paired_interval
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
-from hourglass_sep.errors import UserError
 from hourglass_sep.evaluate import evaluate_all
-from hourglass_sep.figures import picture
-from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.masking import ideal_ratio_mask, share
-from hourglass_sep.options import build, names
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.provenance import provenance
-from hourglass_sep.refine import NmfRefinement, NoRefinement
+from hourglass_sep.inference.options import build, names
+from hourglass_sep.inference.refinement.refine import NmfRefinement, NoRefinement
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.plotting.separation import picture
 from hourglass_sep.report import make_report
 from hourglass_sep.report import show as show_report
-from hourglass_sep.results import write_results
-from hourglass_sep.scoring import Row, score_clip, summarise
-from hourglass_sep.separator import Separator
-from hourglass_sep.system import ESTIMATE
+from hourglass_sep.results.bootstrap import paired_interval
+from hourglass_sep.results.scores_file import write_results
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import Row, score_clip, summarise
+from hourglass_sep.signal.masks import ideal_ratio_mask, share
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.support.provenance import provenance
+from hourglass_sep.training.system import ESTIMATE
 
 RANKS = (20, 60, 160)
 COMBINE = ("max", "mean", 0.5)
@@ -81,9 +81,9 @@ class Variant:
     def refine(self) -> dict[str, Any]:
         """As conf/refine describes it."""
         if not self.rank:
-            return {"_target_": "hourglass_sep.refine.NoRefinement"}
+            return {"_target_": "hourglass_sep.inference.refinement.refine.NoRefinement"}
         settings = {"rank": self.rank, "combine": self.combine, "sources": list(self.sources)}
-        return {"_target_": "hourglass_sep.refine.NmfRefinement", **settings}
+        return {"_target_": "hourglass_sep.inference.refinement.refine.NmfRefinement", **settings}
 
 
 NONE = Variant(0, "", (), NONE_REBUILT)

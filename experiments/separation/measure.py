@@ -24,17 +24,17 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from hourglass_sep.bootstrap import average, paired_interval
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
-from hourglass_sep.data.synthetic import synthesize_song
-from hourglass_sep.errors import UserError
-from hourglass_sep.jobs import Journal, score_all
-from hourglass_sep.paths import CONFIG_DIR
-from hourglass_sep.protocols import load_protocol
-from hourglass_sep.provenance import git_commit, hardware
-from hourglass_sep.scoring import Row, score_clip
-from hourglass_sep.separator import Separator
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.results.bootstrap import average, paired_interval
+from hourglass_sep.scoring.journal import Journal, score_all
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import Row, score_clip
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.support.provenance import git_commit, hardware
 
 PROTOCOL = load_protocol("mir1k")
 WINDOWS = [

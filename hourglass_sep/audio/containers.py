@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, Literal
 
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 _LARGEST_OGG_PAGE = 65307
 _OGG_PAGE = b"OggS\0"

@@ -17,7 +17,7 @@ from hourglass_sep.audio.containers import refuse_truncated
 from hourglass_sep.audio.decoder import Decoder, Info
 from hourglass_sep.audio.ffmpeg import Ffmpeg
 from hourglass_sep.audio.sndfile import Sndfile
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 _HEAD_BYTES = 256
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"dns.", b"caff")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.audio.rates import samples_of
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 RATES_HZ = (1000, 768_000)
 """Sample rates outside of these are no sound's, and resampling from them would not end."""

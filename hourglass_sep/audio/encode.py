@@ -16,10 +16,10 @@ from torch import Tensor
 from hourglass_sep.audio.decoder import Info
 from hourglass_sep.audio.ogg import set_serial
 from hourglass_sep.audio.sndfile import as_name
-from hourglass_sep.checks import check_choice
-from hourglass_sep.constants import BIT_DEPTHS
-from hourglass_sep.errors import FileError, SettingError
-from hourglass_sep.files import replacing, writing
+from hourglass_sep.signal.stems import BIT_DEPTHS
+from hourglass_sep.support.checks import check_choice
+from hourglass_sep.support.errors import FileError, SettingError
+from hourglass_sep.support.files import replacing, writing
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
@@ -83,7 +83,7 @@ def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = No
         path: the other one, for messages.
         info: its header.
         name: a key of `FORMATS`.
-        bit_depth: one of `hourglass_sep.constants.BIT_DEPTHS`; by default the other's, or the nearest there is.
+        bit_depth: one of `hourglass_sep.signal.stems.BIT_DEPTHS`; by default the other's, or the nearest there is.
 
     Returns:
         libsndfile's name of it.
@@ -240,7 +240,7 @@ def opened(
     name: str = "wav",
     n_samples: int | None = None,
 ) -> Iterator[list[Writer]]:
-    """Writers under the names of `hourglass_sep.files.replacing`: a bad folder is found before there is any sound.
+    """Writers under the names of `support.files.replacing`: a bad folder is found before there is any sound.
 
     Args:
         paths: the files to write; their folders are made if need be.

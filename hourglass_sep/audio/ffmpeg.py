@@ -18,7 +18,7 @@ import numpy as np
 
 from hourglass_sep.audio.containers import id3_bytes, mp3_is_cut
 from hourglass_sep.audio.decoder import TAGS, Decoder, Info, unreadable
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 _SCRIPT = Path(__file__).with_name("ffmpeg_process")
 _SECONDS_TO_END = 5

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from hourglass_sep.audio.decoder import TAGS, Decoder, Info, unreadable
-from hourglass_sep.errors import AudioError
+from hourglass_sep.support.errors import AudioError
 
 _BLOCK_SAMPLES = 1 << 16
 _LINEAR = (

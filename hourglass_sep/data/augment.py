@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hourglass_sep.errors import SettingError
+from hourglass_sep.support.errors import SettingError
 
 _OCTAVES = 6
 _MOST = 24  # dB or semitones; two octaves are more than any voice is apart from another

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass_sep import audio
-from hourglass_sep.checks import check_whole
 from hourglass_sep.data.augment import NoAugmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
-from hourglass_sep.data.synthetic import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
-from hourglass_sep.errors import DataError, SettingError, UserError
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.data.synthetic.synthesis import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.errors import DataError, SettingError, UserError
 
 _SYNTHETIC_SEED = 2018
 _SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's

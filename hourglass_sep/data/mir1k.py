@@ -13,10 +13,10 @@ from pathlib import Path
 from torch import Tensor
 
 from hourglass_sep import audio
-from hourglass_sep.checks import check_choice
-from hourglass_sep.constants import SOURCES
-from hourglass_sep.errors import AudioError, DataError
-from hourglass_sep.paths import at_home
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.checks import check_choice
+from hourglass_sep.support.errors import AudioError, DataError
+from hourglass_sep.support.paths import at_home
 
 SAMPLE_RATE_HZ = 16000
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.audio import resample
-from hourglass_sep.checks import check_choice
-from hourglass_sep.constants import SOURCES
 from hourglass_sep.data.augment import NoAugmentation
-from hourglass_sep.errors import SettingError
-from hourglass_sep.scaling import SCALES, input_scale
-from hourglass_sep.spectrogram import Spectrogram
+from hourglass_sep.signal.scale import SCALES, input_scale
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.checks import check_choice
+from hourglass_sep.support.errors import SettingError
 
 TARGETS = ("magnitude", "phase_sensitive")
 
@@ -73,7 +73,7 @@ class RandomPatches(Dataset):
         clips: waveforms (S, N) at the spectrogram's sample rate.
         spectrogram: the STFT.
         segment_frames: T of a patch; clips that are shorter end in silence.
-        scale: the input scale, a name from `hourglass_sep.scaling.SCALES`.
+        scale: the input scale, a name from `hourglass_sep.signal.scale.SCALES`.
         augment: what happens to a pair of sources before they are added up.
         seed: see above.
 

@@ -1,0 +1,230 @@
+"""Folders of stems, ``TRACK/STEM.wav``, as MUSDB and DSD100 have them: pairing references with estimates.
+
+Nothing is guessed: what does not pair up is named. A file called mixture is no stem: the references' sum is what was
+separated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hourglass_sep import audio
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import DataError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+MOST_LACKING_SECONDS = 0.25
+"""By which stems may be longer or shorter than the first reference: what encoders pad and STFTs leave out."""
+
+_EXACT = (".wav", ".flac")  # whose headers have the length
+
+
+@dataclass(frozen=True)
+class Track:
+    """One song's stems, on both sides.
+
+    Attributes:
+        name: its folder under the references' root.
+        references: stem to files that are summed.
+        estimates: stem to file.
+    """
+
+    name: str
+    references: Mapping[str, Sequence[Path]]
+    estimates: Mapping[str, Path]
+
+    def paths(self) -> dict[str, dict[str, Any]]:
+        """All files, as plain types."""
+        references = {stem: [str(path.resolve()) for path in paths] for stem, paths in self.references.items()}
+        return {"references": references, "estimates": {k: str(v.resolve()) for k, v in self.estimates.items()}}
+
+    def check(self) -> int:
+        """Compare all headers.
+
+        Returns:
+            The most samples by which a stem is longer or shorter than the first one, as far as headers say.
+
+        Raises:
+            DataError: files differ in sample rate, channels, or by more than `MOST_LACKING_SECONDS` in length.
+        """
+        paths = [path for parts in self.references.values() for path in parts] + list(self.estimates.values())
+        first, *others = [(path, audio.info(path)) for path in paths]
+        most = 0
+        for path, info in others:
+            for what, unit, remedy in (
+                ("sample_rate_hz", "Hz", "resample one of them"),
+                ("channels", "channel(s)", "convert one of them"),
+            ):
+                mine, theirs = getattr(first[1], what), getattr(info, what)
+                if mine != theirs:
+                    raise DataError(f"{path} has {theirs} {unit}, but {first[0]} has {mine}: {remedy}")
+            exact = all(each.suffix.lower() in _EXACT for each in (path, first[0]))
+            if exact and info.n_samples is not None and first[1].n_samples is not None:
+                most = max(most, self._lacking(path, info.n_samples, first[0], first[1].n_samples, info.sample_rate_hz))
+        return most
+
+    @staticmethod
+    def _lacking(path: Path, theirs: int, first: Path, mine: int, rate: int) -> int:
+        if abs(theirs - mine) > MOST_LACKING_SECONDS * rate:
+            raise DataError(
+                f"{path} has {theirs} samples, but {first} has {mine}: up to {MOST_LACKING_SECONDS:g} s are cut or "
+                "padded, trim or pad one of them"
+            )
+        return abs(theirs - mine)
+
+    def load(self) -> tuple[Tensor, Tensor, int, int]:
+        """References and estimates (S, C, N), in the order of ``references``, their sample rate in Hz, and see `check`.
+
+        All have the first reference's length: longer ones are cut, shorter ones padded with silence, as museval does.
+
+        Raises:
+            DataError: see `check`.
+            AudioError: a file cannot be read.
+        """
+        self.check()
+        first = next(iter(self.references.values()))[0]
+        waveform, rate = audio.read(first)
+        n_samples, most = waveform.shape[-1], 0
+
+        def read(path: Path) -> Tensor:
+            nonlocal most
+            found = waveform if path == first else audio.read(path)[0]
+            most = max(most, self._lacking(path, found.shape[-1], first, n_samples, rate))
+            return F.pad(found, (0, n_samples - found.shape[-1]))
+
+        references = [torch.stack([read(path) for path in paths]).sum(0) for paths in self.references.values()]
+        estimates = [read(self.estimates[stem]) for stem in self.references]
+        return torch.stack(references), torch.stack(estimates), rate, most
+
+
+def find_tracks(
+    reference: Path,
+    estimate: Path,
+    stems: Collection[str] | None = None,
+    sums: Mapping[str, Sequence[str]] | None = None,
+    partial: bool = False,
+) -> list[Track]:
+    """Pair the folders of two roots and the files in them, by name.
+
+    Args:
+        reference: the root of the references; with DSD100's ``Sources`` in it, that.
+        estimate: the root of the estimates. A folder pairs with the one of the same path under the other root, or,
+            where there is none, with the only one of the same name anywhere.
+        stems: which stems to score; by default all, which must then be the same on both sides.
+        sums: stems that are made by adding reference stems up: ``accompaniment`` to ``drums, bass, other``.
+        partial: leave out the references that have no estimate.
+
+    Raises:
+        DataError: something has no counterpart, or is there twice.
+    """
+    reference = reference / "Sources" if (reference / "Sources").is_dir() else reference
+    wanted, found = _folders(reference, estimate), _folders(estimate, reference)
+    by_name: dict[str, list[Path]] = {}
+    for folder in found:
+        by_name.setdefault(folder.name, []).append(folder)
+    pairs: dict[Path, Path] = {}
+    for folder in wanted:
+        twins = [folder] if folder in found else by_name.get(folder.name, [])
+        if len(twins) > 1:
+            names = " and ".join(str(estimate / twin) for twin in twins)
+            raise DataError(f"{reference / folder} could belong to {names}: lay both folders out alike")
+        if twins:
+            pairs[folder] = twins[0]
+    for twin in found:
+        rivals = [str(reference / folder) for folder in pairs if pairs[folder] == twin]
+        if len(rivals) > 1:
+            raise DataError(f"{estimate / twin} could belong to {' and '.join(rivals)}: lay both folders out alike")
+    missing = [str(reference / folder) for folder in wanted if folder not in pairs]
+    if missing and not partial:
+        raise DataError(f"{_some(missing)} in {estimate} has no estimate: separate it, or leave it out by --partial")
+    strange = [str(estimate / folder) for folder in found if folder not in pairs.values()]
+    if strange:
+        raise DataError(f"{_some(strange)} has no reference in {reference}: name folders as the references' are")
+    if not pairs:
+        raise DataError(f"no folder of {estimate} is one of {reference}: name folders as the references' are")
+    return [
+        _pair(str(folder) if folder.parts else reference.resolve().name, wanted[folder], found[twin], stems, sums or {})
+        for folder, twin in pairs.items()
+    ]
+
+
+def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
+    """Folders relative to a root that hold stems, and their stems by name; without the other root if that is inside."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
+    folders: dict[Path, dict[str, Path]] = {}
+    here, there = (Path(os.path.realpath(path)) for path in (root, other))
+    lexical = os.path.abspath(other)
+    own = {os.path.realpath(folder) for folder, _, _ in os.walk(root)}
+    seen: set[str] = set()
+    paths = []
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        linked = real != os.path.join(here, os.path.relpath(folder, root)).removesuffix("/.")
+        # Linked to once more, or from elsewhere in this root, or around it.
+        if real in seen or (linked and real in own) or (seen and here.is_relative_to(real)):
+            below.clear()
+            continue
+        if not here.is_relative_to(there) and any(
+            Path(path).is_relative_to(end) for path, end in ((real, there), (os.path.abspath(folder), lexical))
+        ):
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        paths += [Path(folder) / name for name in names]
+    for path in sorted(paths):
+        if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
+            stems = folders.setdefault(path.parent.relative_to(root), {})
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path} is no file: remove it")
+            if path.stem in stems:
+                raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
+            stems[path.stem] = path
+    if not folders:
+        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or {', '.join(SUFFIXES[1:])})")
+    return folders
+
+
+def _pair(
+    name: str,
+    references: Mapping[str, Path],
+    estimates: Mapping[str, Path],
+    stems: Collection[str] | None,
+    sums: Mapping[str, Sequence[str]],
+) -> Track:
+    """Pair the stems of a track."""
+    parts: dict[str, list[Path]] = {stem: [path] for stem, path in references.items()}
+    for stem, names in sums.items():
+        absent = sorted(set(names) - references.keys())
+        if absent:
+            raise DataError(f"the reference of {name} lacks {', '.join(absent)}, of which {stem} is to be the sum")
+        if stem in references.keys() - set(names):
+            raise DataError(f"the reference of {name} has a {stem} of its own: give the sum another name")
+        for part in names:
+            parts.pop(part, None)
+        parts[stem] = [references[part] for part in names]
+    chosen = set(parts.keys() | estimates.keys() if stems is None else stems)
+    for side, present in (("reference", parts.keys()), ("estimate", estimates.keys())):
+        absent = sorted(chosen - present)
+        if absent:
+            raise DataError(
+                f"the {side} of {name} lacks {', '.join(absent)} (it has {', '.join(sorted(present))}): choose with "
+                "--stems what is in both, or make a reference of several with --sum accompaniment=bass+drums+other"
+            )
+    order = sorted(chosen)
+    return Track(name, {stem: parts[stem] for stem in order}, {stem: estimates[stem] for stem in order})
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")

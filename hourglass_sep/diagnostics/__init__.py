@@ -1,0 +1,1 @@
+"""What `hourglass-sep doctor` examines."""

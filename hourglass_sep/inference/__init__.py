@@ -1,0 +1,1 @@
+"""From a mixture's waveform to one waveform for each source."""

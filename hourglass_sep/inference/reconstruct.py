@@ -1,0 +1,107 @@
+"""From masks and the mixture to waveforms: whose phase the sources get."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hourglass_sep.signal.masks import apply_masks
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.support.checks import check_whole
+
+_RIDGE = 1e-7
+"""Part of every source's covariance, which has no inverse where channels are equal. The gains still add up to one."""
+
+_TINY = 1e-30
+_MOST_ITERATIONS = 10_000
+_BLOCK_FRAMES = 256
+
+
+class MixturePhase:
+    """Masked magnitudes with the mixture's phase (Park et al. 2018, section 3.2)."""
+
+    def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        """Rebuild the sources.
+
+        Args:
+            masks: (B, S, F, T), for all bins of the spectrum.
+            spectrum: the mixture's (B, C, F, T), complex.
+            spectrogram: the STFT that it comes from.
+            n_samples: the mixture's length.
+
+        Returns:
+            Waveforms (B, S, C, N).
+        """
+        return spectrogram.inverse(apply_masks(masks, spectrum), n_samples)
+
+
+class Wiener(MixturePhase):
+    """Multichannel Wiener filter from the masked spectra, by expectation maximisation.
+
+    Each source is Gaussian with a power for every cell and a covariance of the channels for every bin; both are taken
+    from the current estimates, the filter gives the next. For mono and one iteration it divides the squared masks by
+    their sum. Source: Uhlich et al., "Improving music source separation based on deep neural networks through data
+    augmentation and network blending", ICASSP 2017; it computes what `openunmix.filtering.wiener` does.
+
+    Args:
+        iterations: of expectation maximisation.
+    """
+
+    def __init__(self, iterations: int = 1) -> None:
+        check_whole("reconstruct.iterations", iterations, least=0, most=_MOST_ITERATIONS)
+        self.iterations = iterations
+
+    def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        """See `MixturePhase`."""
+        estimates = apply_masks(masks, spectrum)  # (B, S, C, F, T)
+        if not estimates.isfinite().all():  # of a diverged network, which must not look like a poor one
+            return super().__call__(masks, spectrum, spectrogram, n_samples)
+        for _ in range(self.iterations):
+            estimates = _wiener_step(estimates, spectrum)
+        return spectrogram.inverse(estimates, n_samples)
+
+
+def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
+    """Filter the mixture (B, C, F, T) by the statistics of estimates (B, S, C, F, T)."""
+    estimates, mixture = estimates.to(torch.complex128), mixture.to(torch.complex128)
+    covariance = torch.einsum("bscft,bsdft->bsfcd", estimates, estimates.conj())
+    energy = covariance.diagonal(dim1=-2, dim2=-1).real.sum(-1)  # (B, S, F)
+    identity = torch.eye(mixture.shape[1], device=mixture.device)
+    covariance = covariance / energy.clamp_min(_TINY)[..., None, None] + _RIDGE * identity
+    filtered = []
+    for some, mixed in zip(estimates.split(_BLOCK_FRAMES, -1), mixture.split(_BLOCK_FRAMES, -1), strict=True):
+        power = some.abs().square().sum(2)  # (B, S, F, T)
+        parts = power[..., None, None] * covariance[:, :, :, None]  # (B, S, F, T, C, C)
+        total = parts.sum(1) + _TINY * identity
+        mixed = mixed.permute(0, 2, 3, 1)[..., None]  # (B, F, T, C, 1)
+        whitened = torch.cholesky_solve(mixed, torch.linalg.cholesky(total))
+        filtered.append((parts @ whitened[:, None])[..., 0].permute(0, 1, 4, 2, 3).to(torch.complex64))
+    return torch.cat(filtered, -1)
+
+
+class Misi(MixturePhase):
+    """Multiple input spectrogram inversion: phases that suit the masked magnitudes, and stems that add up.
+
+    Each round takes the phases of the last estimates' spectra and shares out equally what the new ones lack of the
+    mixture.
+    Source: Gunawan and Sen, "Iterative phase estimation for the synthesis of separated sources from single-channel
+    mixtures", IEEE Signal Processing Letters 2010.
+
+    Args:
+        iterations: none is the mixture's phase.
+    """
+
+    def __init__(self, iterations: int = 5) -> None:
+        check_whole("reconstruct.iterations", iterations, least=0, most=_MOST_ITERATIONS)
+        self.iterations = iterations
+
+    def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        """See `MixturePhase`."""
+        mixture = spectrogram.inverse(spectrum, n_samples)[:, None]  # (B, 1, C, N)
+        magnitude = apply_masks(masks, spectrum.abs())
+        estimates = super().__call__(masks, spectrum, spectrogram, n_samples)
+        for _ in range(self.iterations):
+            phases = spectrogram(estimates).angle()
+            estimates = spectrogram.inverse(torch.polar(magnitude, phases), n_samples)
+            estimates = estimates + (mixture - estimates.sum(1, keepdim=True)) / estimates.shape[1]
+        return estimates

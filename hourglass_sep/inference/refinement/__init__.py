@@ -1,0 +1,1 @@
+"""Refinement of estimated masks by NMF and clustering."""

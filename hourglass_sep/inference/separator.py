@@ -1,0 +1,292 @@
+"""The separator: waveform in, one waveform per source out. Everything that separates goes through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hourglass_sep import audio
+from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
+from hourglass_sep.inference.progress import Progress, Ticker
+from hourglass_sep.inference.reconstruct import MixturePhase
+from hourglass_sep.inference.refinement.refine import NoRefinement
+from hourglass_sep.inference.segments import Layout, process_in_segments
+from hourglass_sep.inference.windows import Windows
+from hourglass_sep.signal.masks import MASK_RULES, share
+from hourglass_sep.signal.stems import HIGH_BANDS, SOURCES
+from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.signal.waveforms import Stems, alike, checked, checked_rate
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.errors import SettingError
+
+SEGMENT_SECONDS = 45.0
+_CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
+"""Of a segment, all channels counted: memory grows with them, so that segments of more than eight are shorter."""
+"""Longer songs are separated in segments of about this length, whether they are in memory or not."""
+
+
+class Separator(nn.Module):
+    """Mixture waveform to source waveforms, at any sample rate and with any number of channels.
+
+    The network looks at a mono view of the song at the spectrogram's sample rate. Its masks multiply each channel's
+    own spectrum at that rate; what lies above (the high band) is shared out by the masks' average over frequency.
+
+    Args:
+        network: (B, 1, F, T) magnitudes to (K, B, S, F, T) masks; the last stack's are used.
+        spectrogram: the STFT.
+        window_frames: see `hourglass_sep.inference.windows.Windows`.
+        context_frames: the same.
+        fade_frames: the same.
+        scale: the same.
+        masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.signal.masks.share`.
+        high_band: what shares out the frequencies above the network's: ``average``, the mean of each frame's masks;
+            ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
+        refine: masks (B, S, F, T), magnitude (B, 1, F, T) to refined masks.
+        reconstruct: masks and the mixture's spectrum to waveforms.
+        batch_windows: windows that go through the network together; by default few on a CPU, whose caches hold no more.
+        segment_seconds: about how much of a song is in memory at once.
+
+    Raises:
+        ValueError: a name that does not exist or windows without a middle.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spectrogram: Spectrogram,
+        window_frames: int | None = 64,
+        context_frames: int = 8,
+        fade_frames: int = 0,
+        scale: str = "window",
+        masks: str = "sum_to_one",
+        high_band: str = "average",
+        refine: NoRefinement | None = None,
+        reconstruct: MixturePhase | None = None,
+        batch_windows: int | None = None,
+        segment_seconds: float = SEGMENT_SECONDS,
+    ) -> None:
+        super().__init__()
+        check_choice("inference.masks", masks, MASK_RULES)
+        check_choice("inference.high_band", high_band, HIGH_BANDS)
+        if batch_windows is not None:
+            check_whole("inference.batch_windows", batch_windows)
+        if not segment_seconds > 0:
+            raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
+        for name, part, kind in (("refine", refine, NoRefinement), ("reconstruct", reconstruct, MixturePhase)):
+            if not isinstance(part, kind | None):
+                raise SettingError(f"{name}={part!r} is not allowed: give an object of hourglass_sep.{name}")
+        self.network = network
+        self.spectrogram = spectrogram
+        self.windows = Windows(window_frames, context_frames, fade_frames, scale)
+        self.mask_rule = masks
+        self.high_band = high_band
+        self.refine = refine or NoRefinement()
+        self.reconstruct = reconstruct or MixturePhase()
+        self.batch_windows = batch_windows
+        self.segment_seconds = segment_seconds
+        self.origin = ""
+        """The file of the weights, where they come from one."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What travels with the weights: how they want to be used. Plain types."""
+        return asdict(self.windows) | {"masks": self.mask_rule, "high_band": self.high_band}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @classmethod
+    def from_pretrained(cls, name: str = "default", **changes: Any) -> Separator:
+        """The weights that ship with the package, ready to separate.
+
+        Args:
+            name: ``default``, or ``large``: better, and three times as slow.
+            changes: settings other than those the weights came with, ``refine`` and ``reconstruct``.
+
+        Raises:
+            CheckpointError: no weights of that name.
+        """
+        from hourglass_sep.checkpoints.store import load_pretrained
+
+        return load_pretrained(name, **changes)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **changes: Any) -> Separator:
+        """The network of a checkpoint (.ckpt of a training run, or .safetensors with its .json card).
+
+        Args:
+            path: the file.
+            changes: as in `from_pretrained`.
+
+        Raises:
+            CheckpointError: the file is missing, or not one of this package's.
+        """
+        from hourglass_sep.checkpoints.store import load_checkpoint
+
+        return load_checkpoint(path, **changes)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:
+        """`from_checkpoint` for a path (it has a dot or a slash), `from_pretrained` for a name."""
+        is_path = isinstance(name_or_path, Path) or "/" in name_or_path or "." in name_or_path
+        return (cls.from_checkpoint if is_path else cls.from_pretrained)(str(name_or_path), **changes)
+
+    def separate(
+        self,
+        song: str | Path | Tensor | np.ndarray,
+        sample_rate_hz: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> Stems:
+        """Separate a song.
+
+        Args:
+            song: a waveform (N), (C, N) or (B, C, N), full scale at +-1; or the path of a sound file.
+            sample_rate_hz: a waveform's sample rate; the stems have the same.
+            progress: called after every few windows, and at the end with a fraction of 1.
+
+        Returns:
+            A waveform of the song's shape and kind (tensor or array) for each name in `SOURCES`; of a file, tensors
+            (C, N).
+
+        Raises:
+            ValueError: another shape, no samples, values that are not finite, or no rate that is possible.
+            NotFiniteError: weights that overflow; a ValueError, too.
+            AudioError: a file that cannot be read.
+        """
+        if isinstance(song, str | Path):
+            if sample_rate_hz is not None:
+                raise ValueError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: {song} has its own")
+            song, sample_rate_hz = audio.read(song)
+        as_array = isinstance(song, np.ndarray)
+        rate = checked_rate(sample_rate_hz)
+        waveform = checked(song)
+        if 0 in waveform.shape:
+            raise ValueError(f"waveform has shape {tuple(waveform.shape)}: there is nothing to separate")
+        ticker = Ticker(progress, waveform.shape[-1] / rate)
+        parts = [part for _, part in self.pairs([waveform], rate, ticker)]
+        whole = torch.cat(parts, -1)  # (S, ...)
+        refuse_not_finite(whole, self.origin)
+        stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(SOURCES)}
+        return Stems(stems, rate)
+
+    def stream(self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int) -> Iterator[dict[str, Tensor]]:
+        """Separate a song that arrives block by block, in memory that does not grow with it.
+
+        Args:
+            blocks: waveforms (N), (C, N) or (B, C, N) that differ in N only; they may end anywhere.
+            sample_rate_hz: their sample rate.
+
+        Yields:
+            Consecutive parts of what `separate` would return, about `SEGMENT_SECONDS` each.
+
+        Raises:
+            ValueError: as `separate`.
+        """
+        if isinstance(blocks, Tensor | np.ndarray | str | Path):
+            raise ValueError("blocks is no series of blocks: give a generator or a list, [waveform] for one")
+        for _, part in self.pairs(blocks, sample_rate_hz):
+            refuse_not_finite(part, self.origin)
+            yield dict(zip(SOURCES, part, strict=True))
+            del part
+
+    def pairs(
+        self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int, ticker: Ticker | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `stream`, yields parts of the mixture (..., n) and of the sources (S, ..., n) with it."""
+        rate = checked_rate(sample_rate_hz)
+        ticker = ticker or Ticker()
+
+        def process(segment: Tensor, first_frame: int) -> Tensor:
+            batched = segment.reshape(-1, *segment.shape[-2:]) if segment.dim() > 1 else segment[None, None]
+            with self._inference():
+                sources = self._separate_segment(batched, rate, first_frame, ticker)  # (B, S, C, n)
+            return sources.movedim(1, 0).reshape(-1, *segment.shape)
+
+        waveforms = alike(blocks)
+        first = next(waveforms, torch.zeros(0))
+        layout = self._layout(rate, math.prod(first.shape[:-1]))
+        waveforms = chain([first], waveforms)
+        del first
+        for mixture, sources in process_in_segments(process, waveforms, layout):
+            ticker.add(mixture.shape[-1] / rate)
+            yield mixture, sources
+            del mixture, sources  # or they would be kept while the next segment is worked on
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.network.train(training)
+
+    def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device; training wants the network alone."""
+        parts = [sources for _, sources in self.pairs([waveform], sample_rate_hz)]
+        return torch.cat(parts, -1).movedim(0, 1)
+
+    def _layout(self, sample_rate_hz: int, channels: int) -> Layout:
+        rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
+        segment_frames = round(min(self.segment_seconds, _CHANNEL_SECONDS / max(channels, 1)) * rate / hop_length)
+        return self.windows.layout(Fraction(hop_length * sample_rate_hz, rate), segment_frames)
+
+    def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
+        """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
+        bands = Bands(waveform, sample_rate_hz, self.spectrogram)
+        masks = self.estimate_masks(self.spectrogram.mono_magnitude(bands.spectrum), first_frame, ticker)
+        return with_rounding_returned(bands.rebuild(masks, self.reconstruct, self.high_band), waveform)
+
+    def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
+        """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
+        masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
+        return share(self.refine(masks, magnitude), self.mask_rule)
+
+    def stack_masks(
+        self,
+        magnitude: Tensor,
+        stacks: slice = slice(None),
+        first_frame: int = 0,
+        ticker: Ticker | None = None,
+    ) -> Tensor:
+        """The network's masks of every stack, or of some, clamped at 0: (B, 1, F, T) to (K, B, S, F, T).
+
+        ``first_frame`` is the number of the first frame in its song, where windows lie at multiples of their hop.
+        """
+        seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
+        ticker = ticker or Ticker()
+        batch_windows = self.batch_windows or (2 if self.device.type == "cpu" else 32)
+        return self.windows.masks(
+            self.network, magnitude, batch_windows, lambda done: ticker.within(done * seconds), stacks, first_frame
+        )
+
+    @torch.no_grad()
+    def render(
+        self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: MixturePhase | None = None
+    ) -> Tensor:
+        """Apply masks to a mixture, rebuild the sources, and give the high band its share.
+
+        Args:
+            waveform: the mixture (B, C, N).
+            sample_rate_hz: its sample rate.
+            masks: (B, S, F, T), estimated or oracle, as they are to be applied.
+            reconstruct: another rule than the separator's.
+
+        Returns:
+            (B, S, C, N) on the waveform's device.
+        """
+        bands = Bands(waveform, sample_rate_hz, self.spectrogram)
+        return bands.rebuild(masks, reconstruct or self.reconstruct, self.high_band)

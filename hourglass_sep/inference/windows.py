@@ -1,0 +1,141 @@
+"""A network's masks for a spectrogram of any length, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from hourglass_sep.inference.segments import Layout
+from hourglass_sep.signal.scale import SCALES, input_scale
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.errors import SettingError
+
+_WHOLE_WINDOW = (64, 8)
+"""Where the network sees a whole segment at once, segments are laid as for windows of this length and context."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a spectrogram is cut into windows that overlap, and masks are put together again (Park 2018, section 3.4).
+
+    Attributes:
+        window_frames: T of the network's input; None for the whole spectrogram at once.
+        context_frames: of each side of every window, that its neighbour estimates, too (Park 2018: 16 of 64).
+        fade_frames: of the context, in which a window's masks are cross-faded with its neighbour's; the rest is
+            discarded (Park 2018: 0; and that of checkpoints that do not say).
+        scale: input scale, a name from `hourglass_sep.signal.scale.SCALES`.
+
+    Raises:
+        ValueError: a name that does not exist or windows without a middle.
+    """
+
+    window_frames: int | None = 64
+    context_frames: int = 8
+    fade_frames: int = 0
+    scale: str = "window"
+
+    def __post_init__(self) -> None:
+        window, context, fade = self.window_frames, self.context_frames, self.fade_frames
+        check_choice("inference.scale", self.scale, SCALES)
+        check_whole("inference.context_frames", context, least=0)
+        check_whole("inference.fade_frames", fade, least=0)
+        if window is None:
+            return
+        check_whole("inference.window_frames", window)
+        if window <= 2 * context:
+            raise SettingError(
+                f"inference.window_frames={window} is not allowed: it must exceed twice "
+                f"inference.context_frames={context}"
+            )
+        if fade > min(context, (window - 2 * context) // 2):
+            raise SettingError(
+                f"inference.fade_frames={fade} is not allowed: at most inference.context_frames={context}, and half of "
+                "what lies between a window's two contexts"
+            )
+
+    def layout(self, samples_per_frame: Fraction, segment_frames: int) -> Layout:
+        """Where segments of about so many frames lie for these windows."""
+        window, context = _WHOLE_WINDOW
+        fade = 0
+        if self.window_frames is not None:
+            window, context, fade = self.window_frames, self.context_frames, self.fade_frames
+        return Layout.of_windows(samples_per_frame, window - 2 * context, context, segment_frames, fade)
+
+    @torch.no_grad()
+    def masks(
+        self,
+        network: nn.Module,
+        magnitude: Tensor,
+        batch_windows: int,
+        tick: Callable[[float], object] = lambda fraction: None,
+        stacks: slice = slice(None),
+        first_frame: int = 0,
+    ) -> Tensor:
+        """A network's masks for a magnitude of any length.
+
+        Args:
+            network: (B, 1, F, T) to (K, B, S, F, T).
+            magnitude: (B, 1, F, T).
+            batch_windows: windows that go through the network together.
+            tick: called with the fraction that is done.
+            stacks: whose masks to return.
+            first_frame: the number of the magnitude's first frame in its song, where windows lie at multiples of
+                their hop.
+
+        Returns:
+            Masks (K, B, S, F, T), clamped at 0, float32, on the magnitude's device.
+        """
+        device = next(network.parameters()).device
+        n_batch, _, n_freq, n_frames = magnitude.shape
+        whole = self.window_frames is None
+        window = self.window_frames or n_frames
+        context, fade = (0, 0) if whole else (self.context_frames, self.fade_frames)
+        hop = window - 2 * context
+        before = 0 if whole else first_frame % hop
+        n_windows = -(-(before + n_frames) // hop)
+        padded = _mirrored(magnitude, before + context, n_windows * hop - before - n_frames + context)
+        windows = padded.unfold(-1, window, hop)  # (B, 1, F, n_windows, T)
+        windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, 1, n_freq, window)
+        clip_scale = input_scale(magnitude).repeat_interleave(n_windows, 0)
+        scales = clip_scale if self.scale == "clip" else input_scale(windows)
+
+        ramp = _ramp(hop, fade).to(magnitude)
+        weight = magnitude.new_zeros(n_windows * hop + 2 * fade)
+        for number in range(n_windows):
+            weight[number * hop :][: len(ramp)] += ramp
+        total = None
+        for first in range(0, len(windows), batch_windows):
+            batch = slice(first, first + batch_windows)
+            masks = network((windows[batch] / scales[batch]).to(device))[stacks]  # (K, windows, S, F, T)
+            masks = (
+                masks[..., context - fade : window - context + fade].clamp_min(0).float().to(magnitude.device) * ramp
+            )
+            if total is None:
+                total = masks.new_zeros(len(masks), n_batch, *masks.shape[2:4], len(weight))
+            for j, one in enumerate(masks.unbind(1), first):
+                total[:, j // n_windows, ..., j % n_windows * hop :][..., : len(ramp)] += one
+            tick(min(batch.stop / len(windows), 1.0))
+        assert total is not None
+        kept = slice(fade + before, fade + before + n_frames)
+        return total[..., kept] / weight[kept]
+
+
+def _mirrored(magnitude: Tensor, before: int, after: int) -> Tensor:
+    """A magnitude (..., T) with as many frames more on either side: its own, as in mirrors at the ends.
+
+    Music that breaks off in the middle of a window is nothing that training has shown to the network.
+    """
+    n_frames = magnitude.shape[-1]
+    period = max(2 * (n_frames - 1), 1)
+    position = torch.arange(-before, n_frames + after, device=magnitude.device) % period
+    return magnitude[..., torch.minimum(position, period - position)]
+
+
+def _ramp(hop: int, fade: int) -> Tensor:
+    """The weights of a window's masks, (hop + 2 * fade): from 0 to 1 in 2 * fade frames, and back."""
+    up = (torch.arange(hop + 2 * fade) + 0.5) / max(2 * fade, 0.5)
+    return torch.minimum(up, up.flip(0)).clamp_max(1)

@@ -1,0 +1,1 @@
+"""Figures of spectrograms and masks: plain matplotlib, no global state."""

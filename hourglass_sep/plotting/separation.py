@@ -1,0 +1,103 @@
+"""Pictures of a separation. Plain matplotlib figures, no global state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from hourglass_sep.audio import resample
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.signal.stems import SOURCES
+
+_DYNAMIC_RANGE_DB = 70.0
+_IMAGE: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
+
+
+@torch.inference_mode()
+def picture(
+    separator: Separator,
+    mixture: Tensor,
+    sample_rate_hz: int,
+    references: Tensor | None = None,
+    start_seconds: float = 0.0,
+) -> Figure:
+    """Spectrograms of mixture, estimates and references above the masks of every stack, and what refinement does.
+
+    Args:
+        separator: what separates.
+        mixture: (N) or (C, N).
+        sample_rate_hz: its sample rate.
+        references: the true sources (S, N), if they are known.
+        start_seconds: the time of the first sample, for the axes.
+    """
+    stft = separator.spectrogram
+
+    def seen(waveform: Tensor) -> Tensor:
+        """What the network sees of (N) or (C, N): (1, 1, F, T)."""
+        low = resample(torch.atleast_2d(waveform).cpu(), sample_rate_hz, stft.sample_rate_hz)
+        return stft.mono_magnitude(stft(low[None]))
+
+    estimates = separator(torch.atleast_2d(mixture)[None], sample_rate_hz)[0]  # (S, C, N)
+    sounds = {"mixture": mixture} | {f"{name}, estimate": estimates[s] for s, name in enumerate(SOURCES)}
+    if references is not None:
+        sounds |= {f"{name}, reference": references[s] for s, name in enumerate(SOURCES)}
+    spectrograms = {title: 20 * seen(sound)[0, 0].clamp_min(1e-8).log10() for title, sound in sounds.items()}
+
+    magnitude = seen(mixture)
+    stack_masks = separator.stack_masks(magnitude)[:, 0].cpu()  # (K, S, F, T)
+    masks = {
+        f"mask of {name}, stack {k + 1}": stack[s]
+        for k, stack in enumerate(stack_masks)
+        for s, name in enumerate(SOURCES)
+    }
+
+    rows = {"dB": spectrograms, "mask": masks}
+    refined = _refinement(separator, magnitude, stack_masks[-1])
+    if refined:
+        rows["mask, refined"] = refined
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(3.2 * columns, 2.8 * len(rows)), layout="constrained")
+    top_db = float(spectrograms["mixture"].max())
+    seconds = mixture.shape[-1] / sample_rate_hz
+    extent = (start_seconds, start_seconds + seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (unit, images) in zip(parts, rows.items(), strict=True):
+        low_end, high_end = (top_db - _DYNAMIC_RANGE_DB, top_db) if unit == "dB" else (0.0, 1.0)
+        axes = part.subplots(1, len(images), squeeze=False, sharex=True, sharey=True)[0]
+        for axis, (title, values) in zip(axes, images.items(), strict=True):
+            if values.is_floating_point():
+                image = axis.imshow(values, vmin=low_end, vmax=high_end, cmap="magma", **_IMAGE, extent=extent)
+            else:  # labels, whose order means nothing
+                colours = {"vmin": 0, "vmax": 19, "cmap": "tab20", "interpolation": "nearest"}
+                axis.imshow(values % 20, **colours, **_IMAGE, extent=extent)
+            axis.set_title(title, fontsize="small")
+            axis.set_xlabel("seconds")
+        axes[0].set_ylabel("kHz")
+        part.colorbar(image, ax=axes.tolist(), label=unit)
+    return figure
+
+
+def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Label map, masks before and after refinement; nothing where the separator does not refine.
+
+    Args:
+        separator: which.
+        magnitude: (1, 1, F, T).
+        masks: the last stack's (S, F, T), clamped.
+    """
+    label_map = torch.full(masks.shape[1:], -1)
+    for frames, labels in separator.refine.label_maps(magnitude[0, 0]):
+        if labels is not None:
+            label_map[:, frames] = labels.cpu()
+    if (label_map < 0).all():
+        return {}
+    after = separator.refine(masks[None].to(magnitude), magnitude)[0].cpu()
+    changed = {name: s for s, name in enumerate(SOURCES) if not torch.equal(masks[s], after[s])}
+    return {"label map": label_map} | {
+        f"mask of {name}, {when}": values[s]
+        for name, s in changed.items()
+        for when, values in (("before", masks), ("after", after))
+    }

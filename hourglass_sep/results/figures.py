@@ -1,0 +1,303 @@
+"""Pictures of a report: every clip's scores as box plots, and spectrograms of the worst clips. No global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from hourglass_sep.results.bootstrap import Array, average
+from hourglass_sep.results.pools import Pool, System, spelt
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.terminal import clean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DPI = 110
+_MOST_BOXES = 40
+_MOST_PANELS = 8
+_LONGEST_NAME = 60
+_DYNAMIC_RANGE_DB = 70.0
+_LONGEST_SECONDS = 12.0
+_RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
+
+Stems = dict[str, "Tensor"]
+"""Waveforms (N) by name: the sources and the mixture."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip to look at.
+
+    Attributes:
+        title: clip, source and score.
+        levels_db: spectrograms (F, T) of mixture, reference and estimate; 0 is the mixture's peak.
+    """
+
+    title: str
+    levels_db: dict[str, Array]
+
+
+def box_plot(pool: Pool, metric: str) -> Figure:
+    """A metric's values by clip: a panel per source, a box per system, a dot per clip, a diamond for the average.
+
+    Args:
+        pool: the scores.
+        metric: one of its headline metrics.
+    """
+    columns = {
+        (name, source): system.column(source, metric)
+        for name, system in pool.systems.items()
+        for source in pool.sources
+    }
+    names = [name for name in pool.systems if any(columns[name, source].clips for source in pool.sources)]
+    names = names[-_MOST_BOXES:]  # the best
+    sources = pool.sources[:_MOST_PANELS]
+    n_columns = min(2, len(sources))
+    n_rows = -(-len(sources) // n_columns)
+    size = (2.4 + 4.6 * n_columns, 0.9 + n_rows * (1.0 + 0.46 * max(len(names), 2)))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat[len(sources) :]:
+        axis.set_axis_off()
+    rng = np.random.default_rng(0)
+    for axis, source in zip(axes.flat, sources, strict=False):
+        for position, name in enumerate(names):
+            colour = "tab:gray" if pool.systems[name].is_baseline else "tab:blue"
+            _, values, n_samples = columns[name, source]
+            if not len(values):
+                axis.text(0.5, position, "no score", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                continue
+            heights = position + rng.uniform(-0.28, 0.28, len(values))
+            axis.scatter(values, heights, s=7, color=colour, alpha=0.3, linewidths=0)
+            lines = {"color": colour, "linewidth": 1.3}
+            axis.boxplot(
+                values,
+                positions=[position],
+                widths=0.62,
+                orientation="horizontal",
+                manage_ticks=False,
+                showfliers=False,
+                boxprops=lines,
+                whiskerprops=lines,
+                capprops=lines,
+                medianprops=lines | {"linewidth": 2},
+            )
+            centre = average(values, n_samples, pool.average)
+            axis.plot(centre, position, "D", color=colour, markersize=6, markeredgecolor="white", zorder=5)
+        axis.set_title(_plain(_shortened(source)))
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+        axis.set_yticks(range(len(names)), [_plain(_shortened(name)) for name in names])
+        axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
+    for axis in axes[-1]:
+        axis.set_xlabel(_plain(f"{spelt(metric)}, dB"))
+    title = f"{pool.protocol['name']}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
+    figure.suptitle(_plain(f"{title}, the table's {pool.headline[metric]} (diamonds)"), fontsize="medium")
+    return figure
+
+
+def spectrograms(examples: Sequence[Example]) -> Figure:
+    """A row per example: mixture, reference, estimate, all on one scale."""
+    figure = Figure(figsize=(11.5, 0.6 + 1.7 * len(examples)), layout="constrained")
+    axes = figure.subplots(len(examples), len(examples[0].levels_db), squeeze=False, sharex="row", sharey=True)
+    for row, example in zip(axes, examples, strict=True):
+        row[0].set_title(_plain(example.title), fontsize="small", loc="left", weight="bold")
+        row[0].set_ylabel("kHz", fontsize="small")
+        for axis, (kind, levels_db) in zip(row, example.levels_db.items(), strict=True):
+            extent = (0.0, levels_db.shape[1] * _HOP / _RATE_HZ, 0.0, _RATE_HZ / 2000)
+            image = axis.imshow(
+                levels_db, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=-_DYNAMIC_RANGE_DB, vmax=0.0
+            )
+            axis.tick_params(labelsize="x-small")
+            label = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 2}
+            axis.text(0.01, 0.95, kind, transform=axis.transAxes, color="white", fontsize="small", va="top", bbox=label)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds", fontsize="small")
+    bar = figure.colorbar(image, ax=axes, aspect=15 * len(examples), fraction=0.02, pad=0.01)
+    bar.set_label("dB, 0 is the mixture's peak", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small")
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text without TeX and control characters: dollar signs are themselves."""
+    return clean(_shortened(text, 2 * _LONGEST_NAME)).replace("$", r"\$")
+
+
+def _shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a song's name in a script that the font lacks
+        figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as an image (height, width, 3), 8 bit."""
+    figure.set_dpi(_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def find_examples(system: System, records: Sequence[dict[str, Any]], metric: str) -> tuple[list[Example], str]:
+    """Remake or read the sounds behind the worst clips.
+
+    Args:
+        system: whose they are.
+        records: as `hourglass_sep.results.tables.worst_records` makes them.
+        metric: the one that ranks them.
+
+    Returns:
+        The examples that could be made, and why the first of the others could not ('' if all could).
+    """
+    examples, problems = [], []
+    try:
+        load = _loader(system)
+    except UserError as error:
+        return [], str(error)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        return [], f"{system.file.path} says in words of its own where the sounds are ({error})"
+    for record in records:
+        try:
+            references, estimate = load(record["clip"], record["source"])
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+            problems.append(
+                f"the sounds of {record['clip']} do not fit together ({' '.join(str(error).split())[:200]})"
+            )
+            continue
+        sounds = {"mixture": references[MIXTURE], "reference": references[record["source"]], "estimate": estimate}
+        examples.append(Example(title(record, metric), _levels_db(sounds)))
+    return examples, problems[0] if problems else ""
+
+
+def title(record: dict[str, Any], metric: str) -> str:
+    """The title of a worst clip."""
+    name = spelt(metric)
+    return f"{record['rank']}. {record['clip']}, {record['source']}: {name} {record[name]:z.2f} dB"
+
+
+def _levels_db(sounds: Stems) -> dict[str, Array]:
+    from hourglass_sep.signal.stft import Spectrogram
+
+    stft = Spectrogram(_RATE_HZ, _N_FFT, _HOP, _N_FFT // 2)
+    magnitudes = {kind: stft.magnitude(stft(sound)).double().numpy() for kind, sound in sounds.items()}
+    peak = max(magnitudes[MIXTURE].max(), 1e-8)
+    return {kind: 20 * np.log10(np.maximum(m / peak, 1e-8)) for kind, m in magnitudes.items()}
+
+
+def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    """What finds a clip's references and the system's estimate of one source, (N) at `_RATE_HZ`.
+
+    Raises:
+        UserError: the sounds are not there, now or when the loader is called, or cannot be made again.
+    """
+    facts = system.file.audio
+    kept = system.own_name == MIXTURE or not system.is_baseline  # oracles' estimates are not made again
+    if kept and facts.get("kind") == "mir1k" and {"root", "weights"} <= facts.keys():
+        return _mir1k_loader(system)
+    if kept and facts.get("kind") == "stems" and "tracks" in facts:
+        return _stems_loader(system)
+    raise UserError(f"{system.file.path} does not say where the sounds of {system.own_name} are")
+
+
+def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    from hourglass_sep.checkpoints.card import refuse_settings
+    from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+    from hourglass_sep.inference.options import build
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.signal.stems import SOURCES
+    from hourglass_sep.support.devices import choose_device
+
+    facts = system.file.audio
+    try:
+        clips = {clip.name: clip for clip in find_clips(facts["root"])}
+    except (UserError, TypeError) as error:
+        raise UserError(f"no MIR-1K clips in {facts['root']}") from error
+    separator = None
+    if not system.is_baseline:
+        try:
+            post = {group: build(description) for group, description in facts.get("post", {}).items()}
+            separator = Separator.load(facts["weights"], **facts.get("inference", {}), **post)
+            refuse_settings(system.file.path, facts.get("inference", {}), separator)
+            separator = separator.to(choose_device("auto"))
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error
+
+    @cache  # a clip may be among the worst by several sources
+    def separate(name: str) -> tuple[Stems, Stems]:
+        if name not in clips:
+            raise UserError(f"{name} is not in {facts['root']}")
+        sources = clips[name].load()  # (S, N)
+        mixture = sources.sum(0)
+        estimates = separator.separate(mixture, SAMPLE_RATE_HZ) if separator else dict.fromkeys(SOURCES, mixture)
+        stems = dict(zip(SOURCES, sources, strict=True)) | {MIXTURE: mixture}
+        return _shown(stems, SAMPLE_RATE_HZ), _shown(estimates, SAMPLE_RATE_HZ)
+
+    def load(name: str, source: str) -> tuple[Stems, Tensor]:
+        references, estimates = separate(name)
+        return references, estimates[source]
+
+    return load
+
+
+def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+    from hourglass_sep import audio
+
+    tracks = system.file.audio["tracks"]
+
+    def read(paths: Sequence[str]) -> Tensor:
+        waveforms = [audio.read(path) for path in paths]
+        mono = _sum([waveform.mean(0) for waveform, _ in waveforms])
+        return _shown({"": mono}, waveforms[0][1])[""]
+
+    def load(clip: str, source: str) -> tuple[Stems, Tensor]:
+        try:
+            files = tracks[clip]["references"] | {None: [tracks[clip]["estimates"][source]]}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{system.file.path} does not say where {clip} is") from error
+        estimate = files.pop(None)
+        references = {name: read(paths) for name, paths in files.items()}
+        stems = references | {MIXTURE: _sum([*references.values()])}
+        if system.own_name == MIXTURE:
+            return stems, stems[MIXTURE]
+        return stems, read(estimate)
+
+    return load
+
+
+def _sum(waveforms: Sequence[Tensor]) -> Tensor:
+    """The sum of (n), of which each may be a little longer or shorter, at the length of the first."""
+    from torch.nn import functional as F
+
+    total = waveforms[0].clone()
+    for waveform in waveforms[1:]:
+        total += F.pad(waveform, (0, len(total) - len(waveform)))
+    return total
+
+
+def _shown(stems: Stems, rate_hz: int) -> Stems:
+    """The first seconds of waveforms (N), at `_RATE_HZ`."""
+    from hourglass_sep.audio import resample
+
+    n_samples = round(_LONGEST_SECONDS * rate_hz)
+    return {name: resample(stem[:n_samples], rate_hz, _RATE_HZ) for name, stem in stems.items()}

@@ -1,0 +1,260 @@
+"""The numbers of a report: averages with intervals, paired differences, the worst clips, and their Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hourglass_sep.results.bootstrap import RESAMPLES, Interval, interval, paired_interval
+from hourglass_sep.results.pools import Pool, System, spelt
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.terminal import clean
+
+Record = dict[str, Any]
+"""A line of a table: plain values under the names of its columns, None for no score."""
+
+RESAMPLED = ("clip", "singer")
+EVERYONE = "all"
+
+_NAMES = ("protocol", "hash")
+_NUMBERS = ("clips", "value", "low", "high")
+COLUMNS = {
+    "scores": [*_NAMES, "group", "system", "source", "metric", *_NUMBERS],
+    "differences": [*_NAMES, "system", "minus", "source", "metric", *_NUMBERS],
+    "worst": [*_NAMES, "rank", "clip", "system", "source"],
+}
+"""Of the tables; the worst clips have a column for each metric too."""
+
+_AVERAGES = {
+    "length_weighted_mean": "means over clips, weighted by their length",
+    "mean": "means over clips",
+    "median": "medians over clips",
+}
+
+
+def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Record]:
+    """Averages with 95 % intervals for all clips and for every singer, by system, source and headline metric.
+
+    Args:
+        pool: the scores.
+        seed: of the bootstrap.
+        resample: what is drawn, a name from `RESAMPLED`; a singer's own row always draws clips.
+    """
+    singers = sorted(set(pool.singers.values()))
+    parts: dict[str, set[str] | None] = {EVERYONE: None}
+    parts |= {name: {clip for clip, singer in pool.singers.items() if singer == name} for name in singers}
+    records = []
+    for group, clips in parts.items():
+        for system in pool.systems.values():
+            if clips is not None and not clips & system.clips:
+                continue
+            for source in (name for name in pool.sources if name in system.sources):
+                for metric, label in pool.headline.items():
+                    found, values, n_samples = system.column(source, metric, clips)
+                    drawn = _groups(pool, found, resample) if clips is None else None
+                    result = interval(values, n_samples, pool.average, drawn, seed)
+                    names = {"group": group, "system": system.name, "source": source, "metric": label}
+                    records.append(_identity(pool) | names | _numbers(result))
+    return records
+
+
+def difference_records(
+    pool: Pool, first: System, second: System, seed: int = 0, resample: str = "clip"
+) -> list[Record]:
+    """The first system's average minus the second's over the clips of both, by source and headline metric.
+
+    Raises:
+        UserError: no clip in common, or clips of different lengths.
+    """
+    common = first.rows.keys() & second.rows.keys()
+    if not common:
+        raise UserError(f"{first.name} and {second.name} have no clip in common: score them on the same ones")
+    for key in sorted(common):
+        if first.rows[key]["n_samples"] != second.rows[key]["n_samples"]:
+            raise UserError(
+                f"{key[0]} is not as long for {first.name} as for {second.name}: score them on the same audio"
+            )
+    records = []
+    for source in (name for name in pool.sources if name in {source for _, source in common}):
+        for metric, label in pool.headline.items():
+            scored = set(first.column(source, metric).clips) & set(second.column(source, metric).clips)
+            found, values, n_samples = first.column(source, metric, scored)
+            others = second.column(source, metric, scored).values
+            result = paired_interval(values, others, n_samples, pool.average, _groups(pool, found, resample), seed)
+            names = {"system": first.name, "minus": second.name, "source": source, "metric": label}
+            records.append(_identity(pool) | names | _numbers(result))
+    return records
+
+
+def worst_records(pool: Pool, system: System, metric: str, count: int) -> list[Record]:
+    """The clips and sources with a system's lowest scores, the worst first."""
+    rows = [row for source in pool.sources for row in system.rows.values() if row["source"] == source]
+    scored = {(clip, source) for source in pool.sources for clip in system.column(source, metric).clips}
+    rows = sorted((row for row in rows if (row["clip"], row["source"]) in scored), key=lambda row: row[metric])
+    return [
+        _identity(pool)
+        | {"rank": rank, "clip": row["clip"], "system": system.name, "source": row["source"]}
+        | {spelt(name): row[name] for name in _listed(pool, metric)}
+        for rank, row in enumerate(rows[:count], start=1)
+    ]
+
+
+def _listed(pool: Pool, metric: str) -> list[str]:
+    """The metrics of the list of worst clips."""
+    return list(dict.fromkeys((metric, *pool.headline)))
+
+
+def _identity(pool: Pool) -> Record:
+    return {"protocol": pool.protocol["name"], "hash": pool.protocol["hash"]}
+
+
+def _numbers(result: Interval) -> Record:
+    numbers = result.clips, result.value, result.low, result.high
+    # NaN: no score, or nothing to draw from
+    return {name: None if math.isnan(x) else x for name, x in zip(_NUMBERS, numbers, strict=True)}
+
+
+def _groups(pool: Pool, clips: Sequence[str], resample: str) -> list[str] | None:
+    if resample == "clip":
+        return None
+    if not set(clips) <= pool.singers.keys():
+        raise UserError(f"--resample singer wants MIR-1K's clips, {pool.title} has others: leave it out")
+    return [pool.singers[clip] for clip in clips]
+
+
+def cell(record: Record, sign: str = "", separator: str = " ") -> str:
+    """``9.42 [9.12, 9.71]``; ``-`` for no score."""
+    if record["value"] is None:
+        return "-"
+    numbers = [f"{record[name]:{sign}z.2f}" for name in ("value", "low", "high") if record[name] is not None]
+    return numbers[0] + (f"{separator}[{', '.join(numbers[1:])}]" if len(numbers) == 3 else "")
+
+
+def main_table(pool: Pool, scores: Sequence[Record], separator: str = " ") -> list[list[str]]:
+    """Header and rows of the table over all clips: a row per system and source, a column per headline metric."""
+    cells = {
+        (record["system"], record["source"], record["metric"]): cell(record, separator=separator)
+        for record in scores
+        if record["group"] == EVERYONE
+    }
+    labels = list(pool.headline.values())
+    body = [
+        [system, source, *(cells[system, source, label] for label in labels)]
+        for system in pool.systems
+        for source in pool.sources
+        if source in pool.systems[system].sources
+    ]
+    return [["system", "source", *labels], *body]
+
+
+def remarks(pool: Pool, scores: Sequence[Record]) -> list[str]:
+    """What a reader of the table must know: clips that differ, clips and averages without a score."""
+    lines = []
+    if len({frozenset(system.clips) for system in pool.systems.values()}) > 1:
+        counts = ", ".join(f"{name} {len(system.clips)}" for name, system in pool.systems.items())
+        lines.append(f"The systems' clips differ ({counts} clips): each average is over a system's own.")
+    for record in scores:
+        if record["group"] != EVERYONE:
+            continue
+        system = pool.systems[record["system"]]
+        missing = sum(source == record["source"] for _, source in system.rows) - record["clips"]
+        if missing and record["clips"]:
+            lines.append(
+                f"{record['system']}, {record['source']}: {record['metric']} is without {missing} of "
+                f"{missing + record['clips']} clips, which have no score."
+            )
+    if any(record["value"] is None for record in scores):
+        lines.append(
+            "A dash: no clip has a score (silence, or, as the mixture's SAR, nothing but rounding to measure)."
+        )
+    return lines
+
+
+def explanation(pool: Pool, seed: int, resample: str) -> str:
+    """How the numbers were made."""
+    text = (
+        f"dB, {_AVERAGES[pool.average]}; in brackets 95 % intervals, percentile bootstrap of {RESAMPLES} draws of "
+        f"{resample}s, seed {seed}."
+    )
+    if resample == "clip" and pool.singers:
+        text += " Clips of one singer are not independent: for new singers the intervals are too narrow."
+    return text
+
+
+def plain(text: str) -> str:
+    """A name or sentence as Markdown that shows it as it is: no HTML, links, pictures, formulas or line breaks."""
+    text = re.sub(r"([\\`*\[\]<>|&@#$!~]|(?<![^\W_])_|_(?![^\W_])|^[-+=])", r"\\\1", clean(text))
+    text = re.sub(r"(?i)(:)(?=//)|(?<=www)(\.)", lambda found: "\\" + found[0], text)
+    text = re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+    return re.sub(r"^ | $", "&#32;", text)
+
+
+def code(text: str) -> str:
+    """A text as a code span, whatever backticks are in it."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{clean(text)}{space}{fence}"
+
+
+def markdown(rows: Sequence[Sequence[str]], words: int = 2) -> str:
+    """A Markdown table.
+
+    Args:
+        rows: the header, then the others.
+        words: how many columns on the left are words; the others are aligned to the right.
+    """
+    header, *body = rows
+    shown = [map(plain, header), *([*map(plain, row[:words]), *row[words:]] for row in body)]
+    lines = ["| " + " | ".join(row) + " |" for row in shown]
+    lines.insert(1, "|" + "".join("---|" if k < words else "---:|" for k in range(len(rows[0]))))
+    return "\n".join(lines)
+
+
+def difference_section(pool: Pool, records: Sequence[Record]) -> str:
+    """The paired differences in Markdown."""
+    labels = list(pool.headline.values())
+    body = []
+    for source in dict.fromkeys(record["source"] for record in records):
+        group = [record for record in records if record["source"] == source]
+        clips = "-".join(map(str, sorted({record["clips"] for record in group})))
+        body.append([source, clips, *(_bold(cell(record, "+"), record) for record in group)])
+    title = f"### {plain(records[0]['system'])} minus {plain(records[0]['minus'])}"
+    text = "Paired, over the clips that have a score from both. Bold: the interval does not hold 0."
+    return f"{title}\n\n{text}\n\n" + markdown([["source", "clips", *labels], *body], 1)
+
+
+def _bold(text: str, record: Record) -> str:
+    return f"**{text}**" if record["low"] is not None and record["low"] * record["high"] > 0 else text
+
+
+def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
+    """One table per source in Markdown, a row per singer and a column per system but the mixture; '' for no singers."""
+    if not pool.singers:
+        return ""
+    label = pool.headline.get(metric, next(iter(pool.headline.values())))
+    cells = {(r["group"], r["system"], r["source"]): cell(r) for r in scores if r["metric"] == label}
+    systems = [name for name, system in pool.systems.items() if system.own_name != MIXTURE] or list(pool.systems)
+    parts = [
+        f"### {plain(label)} by singer\n\nIntervals over the singer's own clips. report.csv has the other metrics."
+    ]
+    for source in pool.sources:
+        body = []
+        for singer in sorted(set(pool.singers.values())):
+            n_clips = sum(name == singer for name in pool.singers.values())
+            body.append([singer, str(n_clips), *(cells.get((singer, name, source), "-") for name in systems)])
+        parts.append(f"{plain(source)}:\n\n" + markdown([["singer", "clips", *systems], *body], 1))
+    return "\n\n".join(parts)
+
+
+def worst_section(pool: Pool, records: Sequence[Record], metric: str) -> str:
+    """The worst clips in Markdown."""
+    labels = [spelt(name) for name in _listed(pool, metric)]
+    body = [
+        [str(r["rank"]), r["clip"], r["source"], *("-" if r[k] is None else f"{r[k]:z.2f}" for k in labels)]
+        for r in records
+    ]
+    title = f"### Worst clips of {plain(records[0]['system'])}, by {plain(spelt(metric))}\n\n"
+    return title + markdown([["", "clip", "source", *labels], *body], 3)

@@ -1,0 +1,1 @@
+"""Scores of estimates: metrics, protocols, systems to compare with, rows by clip."""

@@ -1,0 +1,165 @@
+"""Separation scores as pure functions: BSS Eval, SI-SDR, NSDR, and how clips are averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores, ImageScores, best_permutation
+from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels, unit_energy
+
+
+def bss_eval_sources(
+    references: Tensor, estimates: Tensor, filter_length: int = 512, permute: bool = False
+) -> BssScores:
+    """BSS Eval v3 "sources" of one set of estimates; `BssEval` says how, and shares work between several sets.
+
+    Args:
+        references: (S, N), or (S, C, N) with channels.
+        estimates: of the same shape; in the references' order unless ``permute``.
+        filter_length: taps of the allowed distortion filters.
+        permute: whether to search for the order of highest mean SIR first, as mir_eval does by default.
+
+    Returns:
+        Scores (S,), in the references' order.
+
+    Raises:
+        ValueError: another shape, or filter_length is less than 1.
+    """
+    evaluate = BssEval(references, filter_length)
+    return permuted(evaluate.pairs(estimates)) if permute else evaluate(estimates)
+
+
+def in_order(pairs: BssScores) -> BssScores:
+    """Scores (S, S) of all pairs to those (S,) of estimate j and reference j."""
+    return BssScores(*(values.diagonal() for values in pairs))
+
+
+def permuted(pairs: BssScores) -> BssScores:
+    """Scores (S, S) of all pairs to those (S,) of the best order, see `best_permutation`."""
+    order = best_permutation(pairs.sir)
+    return BssScores(*(values[range(len(order)), order] for values in pairs))
+
+
+def bss_eval_images(
+    references: Tensor,
+    estimates: Tensor,
+    filter_length: int = 512,
+    window: int | None = None,
+    hop: int | None = None,
+) -> ImageScores:
+    """BSS Eval v4 "images" by window, v3's by default: one window; `BssEvalImages` says how.
+
+    Args:
+        references: (S, N), or (S, C, N) with channels.
+        estimates: of the same shape and order.
+        filter_length: taps of the allowed distortion filters.
+        window: samples of a window; the whole signal by default.
+        hop: samples between windows; ``window`` by default.
+
+    Returns:
+        Scores (S, windows).
+
+    Raises:
+        ValueError: another shape, or a length less than 1.
+    """
+    return BssEvalImages(references, filter_length, window, hop)(estimates)
+
+
+def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
+    """Scale-invariant SDR: one gain, not a filter, is forgiven (Le Roux et al., ICASSP 2019); means are kept.
+
+    Args:
+        references: (S, N), or (S, C, N): one gain for all channels.
+        estimates: of the same shape and order.
+
+    Returns:
+        (S,) float64 in dB; NaN where the reference or the estimate is silent or not finite.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if references.ndim not in (2, 3) or 0 in references.shape[:-1]:
+        raise ValueError(f"references are {tuple(references.shape)}, allowed: (S, N) or (S, C, N), no axis empty")
+    if estimates.shape != references.shape:
+        raise ValueError(f"estimates are {tuple(estimates.shape)}, allowed: {tuple(references.shape)}")
+    reference, reference_valid = unit_energy(as_channels(references).flatten(1))
+    estimate, estimate_valid = unit_energy(as_channels(estimates.to(references.device)).flatten(1))
+    target = (estimate * reference).sum(-1, keepdim=True) * reference
+    ratio = 10 * torch.log10(target.square().sum(-1) / (estimate - target).square().sum(-1))
+    return ratio.masked_fill(~(reference_valid & estimate_valid), math.nan)
+
+
+def nsdr(sdr_estimate: Tensor, sdr_mixture: Tensor) -> Tensor:
+    """Normalised SDR: what separating gained over leaving the mixture as it is.
+
+    Args:
+        sdr_estimate: SDR of the estimates in dB, any shape.
+        sdr_mixture: SDR of the mixture against the same references, same shape.
+
+    Returns:
+        Their difference in dB; NaN where either is NaN or above `MEANINGLESS_DB`, since the difference then says
+        nothing about the separation (a mixture that is the reference would give every system about -290 dB).
+    """
+    meaningless = (sdr_estimate > MEANINGLESS_DB) | (sdr_mixture > MEANINGLESS_DB)
+    return (sdr_estimate - sdr_mixture).masked_fill(meaningless, math.nan)
+
+
+def median(values: Tensor) -> Tensor:
+    """The median of the last axis without NaN, halfway between the middle two; (..., M) to (...), NaN of nothing."""
+    ordered = values.sort(-1).values  # NaN last
+    count = values.isfinite().sum(-1, keepdim=True) + values.isinf().sum(-1, keepdim=True)
+    low, high = (ordered.gather(-1, ((count - back) // 2).clamp_min(0)).squeeze(-1) for back in (1, 0))
+    return torch.where(low == high, low, (low + high) / 2)  # the mean of two infinities is none
+
+
+def global_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
+    """The mean over clips weighted by their length: GNSDR, GSIR or GSAR (Huang et al., ISMIR 2014, for MIR-1K).
+
+    Args:
+        values: one NSDR, SIR or SAR a clip, in dB; those not finite or above `MEANINGLESS_DB` are left out.
+        n_samples: the clips' lengths, all at one rate.
+
+    Returns:
+        The mean in dB, NaN if no value is left.
+
+    Raises:
+        ValueError: the two are not of one length, or a clip has a length below 1.
+    """
+    scores, weights = _meaningful(values, n_samples)
+    return float((scores * weights).sum() / weights.sum())  # 0 / 0 is NaN
+
+
+def mean_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
+    """The plain mean over clips, else as `global_score`."""
+    scores, _ = _meaningful(values, n_samples)
+    return float(scores.sum() / scores.numel()) if scores.numel() else math.nan
+
+
+def median_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
+    """The median over clips, as SiSEC and museval report tracks, else as `global_score`."""
+    scores, _ = _meaningful(values, n_samples)
+    return float(median(scores)) if scores.numel() else math.nan
+
+
+AVERAGES: dict[str, Callable[..., float]] = {
+    "length_weighted_mean": global_score,
+    "mean": mean_score,
+    "median": median_score,
+}
+"""How the scores of clips become one number, by the name that protocols give it."""
+
+
+def _meaningful(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    """The scores that count, and the lengths of their clips, both float64."""
+    scores = torch.as_tensor(values, dtype=torch.float64).flatten()
+    weights = torch.as_tensor(n_samples, dtype=torch.float64, device=scores.device).flatten()
+    if scores.shape != weights.shape:
+        raise ValueError(f"{len(weights)} lengths for {len(scores)} values, allowed: one each")
+    if bool((weights < 1).any()):
+        raise ValueError(f"a clip of {weights.min():g} samples, allowed: at least 1")
+    kept = scores.isfinite() & (scores <= MEANINGLESS_DB)
+    return scores[kept], weights[kept]

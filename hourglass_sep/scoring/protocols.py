@@ -1,0 +1,247 @@
+"""Scoring protocols: what exactly a number in a table means. One file each in conf/protocol.
+
+A protocol says at which rate references and estimates are compared, what the mixture is, which metrics there are and
+how clips are averaged. Its hash covers all of that: numbers compare where hashes agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from torch import Tensor
+
+from hourglass_sep.audio import resample
+from hourglass_sep.scoring import metrics
+from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores
+from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.errors import SettingError, UserError
+from hourglass_sep.support.paths import CONFIG_DIR
+
+SCORER_VERSION = 1
+"""Part of every hash: raised when a change of the code changes scores."""
+
+_MOST_TAPS = 4096
+
+MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0)}
+"""How references (S, C, N) make the mixture (C, N)."""
+
+Scores = dict[str, Tensor]
+"""Metric name to (S,), in dB; NaN where there is no score."""
+
+
+class Protocol(ABC):
+    """What all protocols have in common.
+
+    Args:
+        name: its name, the config file's.
+        description: what it does, for people.
+        sample_rate_hz: the rate that references and estimates are resampled to; None keeps the references' own.
+        mixture: what separators are given, a name from `MIXTURES`.
+        average: over clips, a name from `hourglass_sep.scoring.metrics.AVERAGES`.
+
+    Raises:
+        ValueError: a name that does not exist, or a number out of range.
+    """
+
+    metrics: tuple[str, ...]
+    """Names of the scores of a row."""
+
+    headline: Mapping[str, str]
+    """The metrics that tables show, and what their averages are called."""
+
+    def __init__(self, name: str, description: str, sample_rate_hz: int | None, mixture: str, average: str) -> None:
+        if sample_rate_hz is not None:
+            check_whole("protocol.sample_rate_hz", sample_rate_hz)
+        check_choice("protocol.mixture", mixture, list(MIXTURES))
+        check_choice("protocol.average", average, list(metrics.AVERAGES))
+        self.name = name
+        self.description = " ".join(description.split())
+        self.sample_rate_hz = sample_rate_hz
+        self.mixture_rule = mixture
+        self.average = average
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that scores depend on, in plain types."""
+        return {
+            "metric": type(self).__name__,
+            "sample_rate_hz": self.sample_rate_hz,
+            "mixture": self.mixture_rule,
+            "average": self.average,
+        }
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that stand for the settings and the scorer's version."""
+        content = json.dumps(self.settings | {"scorer": SCORER_VERSION}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    def describe(self) -> dict[str, Any]:
+        """What belongs beside the scores, in plain types."""
+        return {
+            "name": self.name,
+            "hash": self.hash,
+            "description": self.description,
+            "settings": self.settings,
+            "metrics": list(self.metrics),
+            "headline": dict(self.headline),
+            "average": self.average,
+        }
+
+    def mixture(self, references: Tensor) -> Tensor:
+        """What is to be separated: (S, C, N) to (C, N)."""
+        return MIXTURES[self.mixture_rule](references)
+
+    @torch.inference_mode()
+    def score(self, references: Tensor, systems: Mapping[str, Tensor], sample_rate_hz: int) -> dict[str, Scores]:
+        """Score estimates and the unprocessed mixture.
+
+        Args:
+            references: (S, C, N).
+            systems: name to estimates (S, C, N), at the references' rate.
+            sample_rate_hz: the references' rate.
+
+        Returns:
+            Scores of the systems and of `MIXTURE`, which comes first.
+        """
+        if MIXTURE in systems:
+            raise ValueError(f"a system is called {MIXTURE!r}, which the unprocessed mixture is: allowed: other names")
+        rate = self.sample_rate_hz or sample_rate_hz
+        names = [MIXTURE, *systems]
+        mixture = self.mixture(references).expand_as(references)
+        references, *estimates = (
+            resample(x, sample_rate_hz, rate).to(references.device) for x in (references, mixture, *systems.values())
+        )
+        scores = dict(zip(names, self._score(references, estimates, rate), strict=True))
+        return {name: self._compare(of, scores[MIXTURE]) for name, of in scores.items()}
+
+    @abstractmethod
+    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+        """Score each system by itself; the first is the mixture."""
+
+    def _compare(self, scores: Scores, mixture: Scores) -> Scores:
+        """Add what is relative to the mixture's scores."""
+        return scores
+
+
+class BssEvalV3(Protocol):
+    """BSS Eval v3 "sources" over whole clips: SDR, SIR, SAR, and NSDR, the gain in SDR over the mixture.
+
+    Args:
+        filter_length: taps of the allowed distortion filters.
+        permute: whether estimates are first put in the order of the highest mean SIR.
+        common: see `Protocol`.
+    """
+
+    metrics = ("sdr", "nsdr", "sir", "sar")
+    headline: Mapping[str, str] = {"nsdr": "GNSDR", "sir": "GSIR", "sar": "GSAR"}
+
+    def __init__(self, filter_length: int, permute: bool, **common: Any) -> None:
+        super().__init__(**common)
+        _check_taps(filter_length)
+        if not isinstance(permute, bool):
+            raise SettingError(f"protocol.permute={permute!r} is not allowed: give true or false")
+        self.filter_length = filter_length
+        self.permute = permute
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As in `Protocol`."""
+        return super().settings | {"filter_length": self.filter_length, "permute": self.permute}
+
+    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+        n_sources = len(references)
+        one_mixture, others = systems[0][:1], systems[1:]
+        wanted = torch.eye(n_sources, dtype=torch.bool) | self.permute
+        wanted = torch.cat([torch.ones(n_sources, 1, dtype=torch.bool)] + [wanted] * len(others), 1)
+        pairs = BssEval(references, self.filter_length).pairs(torch.cat([one_mixture, *others]), wanted)
+        found = [BssScores(*(values[:, 0] for values in pairs))]
+        for first in range(1, wanted.shape[1], n_sources):
+            square = BssScores(*(values[:, first : first + n_sources] for values in pairs))
+            pick = metrics.permuted if self.permute else metrics.in_order
+            found.append(pick(square))
+        return [scores._asdict() for scores in found]
+
+    def _compare(self, scores: Scores, mixture: Scores) -> Scores:
+        return scores | {"nsdr": metrics.nsdr(scores["sdr"], mixture["sdr"])}
+
+
+class BssEvalV4(Protocol):
+    """BSS Eval v4 "images" as museval has it: SDR, ISR, SIR and SAR by window, a clip's score is their median.
+
+    Args:
+        filter_length: taps of the allowed distortion filters.
+        window_seconds: length of a window.
+        hop_seconds: from window to window.
+        common: see `Protocol`.
+    """
+
+    metrics = ("sdr", "isr", "sir", "sar")
+    headline: Mapping[str, str] = {"sdr": "SDR", "isr": "ISR", "sir": "SIR", "sar": "SAR"}
+
+    def __init__(self, filter_length: int, window_seconds: float, hop_seconds: float, **common: Any) -> None:
+        super().__init__(**common)
+        _check_taps(filter_length)
+        for key, value in (("window_seconds", window_seconds), ("hop_seconds", hop_seconds)):
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise SettingError(f"protocol.{key}={value!r} is not allowed: give a number of seconds above 0")
+        self.filter_length = filter_length
+        self.window_seconds = float(window_seconds)
+        self.hop_seconds = float(hop_seconds)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As in `Protocol`."""
+        own = {name: getattr(self, name) for name in ("filter_length", "window_seconds", "hop_seconds")}
+        return super().settings | own
+
+    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+        window, hop = (max(int(s * sample_rate_hz), 1) for s in (self.window_seconds, self.hop_seconds))
+        evaluate = BssEvalImages(references, self.filter_length, window, hop)
+        return [
+            {name: metrics.median(values) for name, values in evaluate(estimates)._asdict().items()}
+            for estimates in systems
+        ]
+
+
+class SiSdr(Protocol):
+    """Scale-invariant SDR over whole clips, and SI-SDRi, its gain over the mixture."""
+
+    metrics = ("si_sdr", "si_sdri")
+    headline: Mapping[str, str] = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}
+
+    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+        return [{"si_sdr": metrics.si_sdr(references, estimates)} for estimates in systems]
+
+    def _compare(self, scores: Scores, mixture: Scores) -> Scores:
+        return scores | {"si_sdri": metrics.nsdr(scores["si_sdr"], mixture["si_sdr"])}
+
+
+def _check_taps(filter_length: int) -> None:
+    check_whole("protocol.filter_length", filter_length)
+    if filter_length > _MOST_TAPS:
+        raise SettingError(f"protocol.filter_length={filter_length} is not allowed: at most {_MOST_TAPS}")
+
+
+def load_protocol(name: str) -> Protocol:
+    """The protocol of conf/protocol/NAME.yaml, for what is not configured by Hydra.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    names = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"protocol {name!r} is not known: choose from {', '.join(names)}")
+    started = GlobalHydra.instance().is_initialized()  # by a command that Hydra configures, from the same folder
+    with nullcontext() if started else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return instantiate(compose("evaluate", overrides=[f"protocol={name}"]).protocol)

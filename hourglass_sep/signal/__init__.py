@@ -1,0 +1,1 @@
+"""Tensors only: stems by name, STFT, masks, input scale."""

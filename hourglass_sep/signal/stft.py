@@ -1,0 +1,107 @@
+"""Short-time Fourier transform and its inverse; the dropped Nyquist bin is dropped and given back here only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchaudio import functional
+
+from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.errors import SettingError
+
+_CANCELLED = 0.01
+"""Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
+
+
+class Spectrogram(nn.Module):
+    """STFT with a Hann window, in float32 whatever the network's precision.
+
+    Args:
+        sample_rate_hz: the rate that waveforms must have; the separator resamples to it.
+        n_fft: window length in samples.
+        hop_length: samples between frames.
+        n_freq: how many of the n_fft // 2 + 1 bins the network sees, counted from 0 Hz (Park 2018: 512 of 513).
+
+    Raises:
+        ValueError: sizes that do not fit together.
+    """
+
+    def __init__(self, sample_rate_hz: int = 8000, n_fft: int = 1024, hop_length: int = 256, n_freq: int = 512) -> None:
+        super().__init__()
+        sizes = {
+            "sample_rate_hz": sample_rate_hz,
+            "n_fft": n_fft,
+            "hop_length": hop_length,
+            "n_freq": n_freq,
+        }
+        for name, value in sizes.items():
+            check_whole(f"audio.{name}", value)
+        if n_freq > n_fft // 2 + 1:
+            raise SettingError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")
+        if hop_length > n_fft // 2:
+            raise SettingError(
+                f"audio.hop_length={hop_length} is not allowed: at most n_fft / 2 = {n_fft // 2}, or the inverse fails"
+            )
+        self.config = sizes
+        self.sample_rate_hz = sample_rate_hz
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.n_freq = n_freq
+
+    def forward(self, waveform: Tensor, centred: bool = True) -> Tensor:
+        """(..., N) to the complex spectrum (..., n_fft // 2 + 1, T), T = 1 + N // hop_length.
+
+        Frame k is centred on sample k * hop_length, zeros beyond the ends. With ``centred=False`` frame k starts
+        there instead and nothing is padded (for crops out of a signal padded before).
+        """
+        return functional.spectrogram(
+            waveform.float(),
+            pad=0,
+            window=self._window(waveform.device),
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            win_length=self.n_fft,
+            power=None,
+            normalized=False,
+            center=centred,
+            pad_mode="constant",
+        )
+
+    def magnitude(self, spectrum: Tensor) -> Tensor:
+        """The magnitude that the network sees: (..., n_fft // 2 + 1, T) complex to (..., n_freq, T)."""
+        return spectrum[..., : self.n_freq, :].abs()
+
+    def mono_magnitude(self, spectrum: Tensor) -> Tensor:
+        """What the network sees of all channels: (B, C, F, T) complex, all bins, to the magnitude (B, 1, n_freq, T).
+
+        The mean of the channels; in frames where it cancels (L = -R), the root mean square of their magnitudes.
+        """
+        mean = self.magnitude(spectrum.mean(1, keepdim=True))
+        if spectrum.shape[1] == 1:
+            return mean
+        power = torch.view_as_real(spectrum[..., : self.n_freq, :]).square().sum(-1).mean(1, keepdim=True)
+        cancelled = mean.square().sum(-2, keepdim=True) < _CANCELLED * power.sum(-2, keepdim=True)
+        return torch.where(cancelled, power.sqrt(), mean)
+
+    def extend(self, masks: Tensor) -> Tensor:
+        """Masks for all bins: (..., n_freq, T) to (..., n_fft // 2 + 1, T); dropped bins take their neighbour's."""
+        missing = self.n_fft // 2 + 1 - masks.shape[-2]
+        return torch.cat([masks, masks[..., -1:, :].expand(*masks.shape[:-2], missing, -1)], dim=-2)
+
+    def inverse(self, spectrum: Tensor, n_samples: int) -> Tensor:
+        """The waveform (..., n_samples) of a complex spectrum (..., n_fft // 2 + 1, T)."""
+        return functional.inverse_spectrogram(
+            spectrum,
+            length=n_samples,
+            pad=0,
+            window=self._window(spectrum.device),
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            win_length=self.n_fft,
+            normalized=False,
+        )
+
+    def _window(self, device: torch.device) -> Tensor:
+        # Not a buffer: DDP would broadcast it before every forward pass, validation included, where ranks
+        # do not run in step.
+        return torch.hann_window(self.n_fft, device=device)

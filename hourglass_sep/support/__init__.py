@@ -1,0 +1,1 @@
+"""What knows no sound: errors, checks of settings, files, locks, the terminal, the machine."""

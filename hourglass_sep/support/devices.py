@@ -1,0 +1,61 @@
+"""Which device to compute on, and what this process took of the machine."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from hourglass_sep.signal.stems import DEVICES
+from hourglass_sep.support.errors import UserError
+
+
+def found() -> dict[str, str]:
+    """Devices that can be used here, the best first: name to what it is."""
+    devices = {}
+    if torch.cuda.is_available():
+        devices["cuda"] = torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return devices | {"cpu": f"{torch.get_num_threads()} thread(s)"}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name not in DEVICES:
+        raise UserError(f"device {name!r} is not known: choose from {', '.join(DEVICES)}")
+    devices = found()
+    if name == "auto":
+        return torch.device(next(iter(devices)))
+    if name not in devices:
+        raise UserError(f"no {name} device found here: use {' or '.join(devices)}, or auto")
+    return torch.device(name)
+
+
+def explain_device(name: str, chosen: torch.device) -> str:
+    """Which device was taken for a name, and why, in one line."""
+    what = f"{chosen.type} ({found()[chosen.type]})"
+    if name != "auto":
+        return f"{what}, as asked for"
+    return f"{what}: the best found here" if chosen.type != "cpu" else f"{what}: no GPU found here"
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory that this process has had; None where the system does not tell."""
+    with suppress(OSError):  # Linux; getrusage would count what a parent had when it started this process
+        status = Path("/proc/self/status").read_text()
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / (1 << 10)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,0 +1,1 @@
+"""Training runs: from a Hydra config to a LightningModule, its loop and its files."""

@@ -1,0 +1,219 @@
+"""Lightning callbacks of this project."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import wandb
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hourglass_sep.data.datamodule import ClipBatch
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.plotting.separation import picture
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.terminal import Forgiving
+from hourglass_sep.training.loggers import Attempt
+from hourglass_sep.training.system import SeparationSystem
+
+
+class Throughput(Callback):
+    """Logs ``train/patches_per_second`` over the steps since the last logging, validation not counted.
+
+    Args:
+        batch_size: patches per step over all devices.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        check_whole("callbacks.throughput.batch_size", batch_size)
+        self.batch_size = batch_size
+        self._steps = 0
+        self._since: float | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Count a step; log when Lightning logs. The first step after a pause only starts the clock."""
+        if self._since is None:
+            self._since, self._steps = time.perf_counter(), 0
+            return
+        self._steps += 1
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            now = time.perf_counter()
+            pl_module.log("train/patches_per_second", self._steps * self.batch_size / (now - self._since))
+            self._since, self._steps = now, 0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._since = None
+
+
+class CountSteps(Callback):
+    """Lets metrics of a resumed run be logged at the steps they belong to; to be the first of the callbacks.
+
+    Lightning counts the steps for loggers apart, and counts one too many for every checkpoint of an epoch's end that
+    it goes on from.
+    """
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Before anything of this step is logged."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+class RecentCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` for the middle of an epoch: only where a resumed run can go on as this one does.
+
+    Not between the batches of an accumulated step, whose gradients a checkpoint does not hold, and not before the
+    validation at the end of an epoch, which would be left out.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time and nothing is pending."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+class SkipNonFiniteSteps(Callback):
+    """Leaves the weights as they are at steps whose gradients are not finite, and counts them.
+
+    Their number is logged as ``train/skipped_steps`` and kept in checkpoints. One wild patch or an overflow in low
+    precision costs a step, not the run; where no step is possible any more, training ends in one line. Weights that
+    are not finite themselves, from a step too large, are never written into a checkpoint.
+
+    Args:
+        most_in_a_row: as many steps as may be skipped one after the other.
+    """
+
+    def __init__(self, most_in_a_row: int = 10) -> None:
+        check_whole("callbacks.skip_non_finite.most_in_a_row", most_in_a_row, least=0)
+        self.most_in_a_row = most_in_a_row
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Take away gradients of which one is NaN or infinite: optimisers leave parameters without any alone.
+
+        Raises:
+            UserError: too often in a row.
+        """
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self._in_a_row = 0 if torch.nn.utils.get_total_norm(gradients).isfinite() else self._in_a_row + 1
+        if self._in_a_row:
+            self.skipped += 1
+            optimizer.zero_grad(set_to_none=True)
+        if self._in_a_row > self.most_in_a_row:
+            raise UserError(
+                f"the loss or its gradients are not finite at step {trainer.global_step}, the last {self._in_a_row} "
+                "steps were skipped: lower optimizer.lr"
+            )
+        pl_module.log("train/skipped_steps", float(self.skipped))
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint before anything of it is written: the one before stays.
+
+        Raises:
+            UserError: weights that are not finite.
+        """
+        for name, weight in checkpoint["state_dict"].items():
+            if not bool(weight.isfinite().all()):
+                raise UserError(
+                    f"{name} is not finite after {trainer.global_step} steps, no checkpoint is made of it: "
+                    "lower optimizer.lr"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped so far."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = state_dict["skipped"]
+
+
+class StepProgress(RichProgressBar):
+    """Rich progress bars that say how far the whole training is: its length is counted in steps, not in epochs.
+
+    Training goes on where the terminal is closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"file": Forgiving(sys.stdout)})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        whole = self.trainer.max_steps if self.trainer.max_steps > 0 else "unlimited"
+        return f"from step {self.trainer.global_step} of {whole}"
+
+
+class Preview(Callback):
+    """After every validation, a W&B table ``val/preview`` of the first validation clips, always the same ones.
+
+    A row has the clip's name, its mixture, estimates and references to listen to, and a picture of their spectrograms
+    and of every stack's masks.
+
+    Args:
+        clips: how many.
+    """
+
+    def __init__(self, clips: int = 2) -> None:
+        check_whole("callbacks.preview.clips", clips, least=0)
+        self.clips = clips
+        self._attempt = Attempt("W&B preview")
+        self._rows: list[list[Any]] = []
+        self._pictures: dict[str, np.ndarray] = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: ClipBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep what there is to see and hear; while an average of the weights is in place, it is that one's."""
+        if batch_idx >= self.clips or self._logger(trainer) is None:
+            return
+        assert isinstance(pl_module, SeparationSystem)
+        mixture = batch.sources.sum(0)
+        estimates = pl_module.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
+        canvas = FigureCanvasAgg(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
+        canvas.draw()
+        image = np.asarray(canvas.buffer_rgba())[..., :3]
+        self._attempt(self._keep, batch.name, [mixture, *estimates, *batch.sources], image)
+
+    def _keep(self, name: str, sounds: list[Tensor], image: np.ndarray) -> None:
+        media = [wandb.Audio(x.cpu().numpy(), SAMPLE_RATE_HZ) for x in sounds]  # files, in the temporary folder
+        self._rows.append([name, *media, wandb.Image(image)])
+        self._pictures[name] = image
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the table."""
+        logger = self._logger(trainer)
+        if logger is not None and self._rows:
+            columns = ["clip", "mixture"]
+            columns += [f"{name} {kind}" for kind in ("estimate", "reference") for name in SOURCES]
+            logger.log_table("val/preview", columns=[*columns, "spectrograms and masks"], data=self._rows)
+            logger.log_image("val/pictures", [*self._pictures.values()], caption=[*self._pictures])
+        self._rows, self._pictures = [], {}
+
+    @staticmethod
+    def _logger(trainer: pl.Trainer) -> WandbLogger | None:
+        """The W&B logger, on the one process that writes."""
+        found = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        return found[0] if found and trainer.is_global_zero else None

@@ -1,0 +1,134 @@
+"""Entry points that are configured by Hydra: one line for what the user can mend, exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+import hydra
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from hourglass_sep.support.errors import Interrupted, UserError
+from hourglass_sep.support.moved import update_targets
+from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.support.terminal import complain, have_streams
+from hourglass_sep.training.quoting import hydra_arguments
+
+_IDLE_WARNINGS = (
+    "(?s)Experiment logs directory .* exists",  # Hydra made it for this run
+    "(?s)Checkpoint directory .* exists and is not empty",  # our lock lies there, and others' files are refused
+    ".*treespec.*is deprecated",  # Lightning's, about its own code
+    "The number of training batches .* is smaller than the logging interval",
+    "Total length of .* across ranks is zero",  # data.split=all validates on nothing
+    "The dirpath has changed",  # a resumed run has a folder of its own
+    "You're resuming from a checkpoint that ended before the epoch ended",  # patches are numbered by step
+    ".*sync_dist=True",  # validation scores are gathered before they are logged
+    ".*does not have many workers",  # cutting patches takes a fraction of a step, see `make bench`
+)
+
+
+_ADVERTISERS = ("pytorch_lightning", "lightning_fabric")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a command of ``task(cfg)``: `hydra.main` with this package's configs and this package's manners.
+
+    Args:
+        config_name: the primary config, ``train`` or ``evaluate``.
+    """
+
+    def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            # Hydra would print several lines and end with 1; with this variable it raises instead.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            have_streams()
+            composed = False
+
+            @functools.wraps(task)
+            def job(cfg: DictConfig) -> None:
+                nonlocal composed
+                composed = True
+                # Here and not in `main`: other launchers run jobs in processes of their own.
+                _silence_advertising()
+                # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
+                try:
+                    update_targets(cfg)
+                    task(cfg)
+                except (Exception, KeyboardInterrupt) as error:
+                    end(error)
+
+            try:
+                sys.argv[1:] = hydra_arguments(sys.argv[1:])
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+            except (Exception, KeyboardInterrupt) as error:
+                if not composed and isinstance(error, ValueError):  # Hydra's answer to model=null and the like
+                    error = UserError(f"the options do not make a config ({error}): see --help")
+                end(error)
+
+        return main
+
+    return decorate
+
+
+def _silence_advertising() -> None:
+    """Keep the terminal for what the user can act upon."""
+    logging.raiseExceptions = False  # a log file on a full disk: the run's own files say so
+    for message in _IDLE_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    for library in _ADVERTISERS:  # tips, "TPU available: False"
+        for name in (library, f"{library}.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def end(error: BaseException) -> NoReturn:
+    """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
+    line = _explain(error)
+    if line is None:
+        raise error
+    if isinstance(error, Interrupted) and rank_zero_only.rank:  # type: ignore[attr-defined]
+        raise SystemExit(0) from None  # the first process says it; another exit code would have it killed
+    complain(f"error: {' '.join(line.split())}")
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 2)
+    raise SystemExit(code) from None
+
+
+def _explain(error: BaseException) -> str | None:
+    """What the user did, if it was the user."""
+    cause: BaseException = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, UserError):
+        return str(cause)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted: run it again"
+    if isinstance(error, OSError):
+        place = error.filename or _file_of(error)
+        if place:
+            room = "make room, or " if error.errno in _FULL else ""
+            return f"{place}: {error.strerror}: {room}choose another place, hydra.run.dir= for a run's folder"
+    if isinstance(error, (HydraException, OmegaConfBaseException, MisconfigurationException)):
+        return str(error if isinstance(error, InstantiationException) else cause)
+    return None
+
+
+def _file_of(error: OSError) -> str | None:
+    """The file that was written when a write failed, which the error itself does not say."""
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, "name", None), str):
+                return str(value.name)  # type: ignore[attr-defined]
+    return None

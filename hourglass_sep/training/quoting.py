@@ -1,0 +1,83 @@
+"""Command-line arguments as users type them, in the grammar that Hydra reads.
+
+Names of files hold characters that mean something to Hydra: ``ckpt_path=epoch=3-step=8.ckpt``, ``data.root=MIR (1)``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from hourglass_sep.support.errors import UserError
+
+_PATHS = re.compile(
+    r"(ckpt_path|data\.root|paths\.\w+|hydra\.(run|sweep)\.dir|(\w+\.)*(dirpath|save_dir|default_root_dir))$"
+)
+_ARGUMENT = re.compile(r"(?P<mark>\+\+|\+|)(?P<key>[\w./@:\-]+)=(?P<value>.*)", re.DOTALL)
+_QUOTED = re.compile(r"'([^'\\]|\\.)*'|\"([^\"\\]|\\.)*\"", re.DOTALL)
+
+
+def hydra_arguments(arguments: list[str]) -> list[str]:
+    """All arguments of a command; see `hydra_argument`."""
+    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    return [hydra_argument(argument, multirun) for argument in arguments]
+
+
+def hydra_argument(argument: str, multirun: bool = False) -> str:
+    """One argument: paths are taken literally, and so is any other value that Hydra's grammar has no place for.
+
+    A path keeps its meaning to Hydra where it is quoted, interpolates (``${...}``), or sweeps over several in a
+    multirun, unless there is a file or folder of just that name.
+
+    Raises:
+        UserError: a list or dictionary that is not whole.
+    """
+    found = _ARGUMENT.fullmatch(argument)
+    if not found or argument.startswith("-"):
+        return argument
+    mark, key, value = found["mark"], found["key"], found["value"]
+    if key == "stacks":  # Hydra refuses whole numbers as names of a group's options
+        return f"{key}={_quote_numbers(value)}"
+    if _PATHS.match(key):
+        return f"{mark}{key}={_path(key, os.path.expanduser(value), multirun)}"
+    if _is_read(argument):
+        return argument
+    if value[:1] in ("[", "{", "'", '"') or "${" in value:
+        raise UserError(f"{argument} cannot be read: close brackets and quotes, or write \"{key}='...'\" around a text")
+    return f"{mark}{key}={quote(os.path.expanduser(value))}"
+
+
+def quote(text: str) -> str:
+    """A text in single quotes that Hydra and OmegaConf give back as it is."""
+    text = re.sub(r"(\\*)(['$])", lambda m: m[1] * 2 + "\\" + m[2] if m[2] == "'" else m[0], text)
+    text = re.sub(r"\\+$", lambda m: m[0] * 2, text)
+    return "'" + text.replace("${", r"\${") + "'"
+
+
+def _path(key: str, value: str, multirun: bool) -> str:
+    if value in ("", "null") or _QUOTED.fullmatch(value):
+        return value
+    if os.path.lexists(value):
+        return quote(value)
+    if "${" in value and _is_read(f"{key}={value}"):
+        return value
+    if multirun and "," in value:
+        if _is_read(f"{key}={value}"):
+            return value
+        return ",".join(_path(key, part, multirun) for part in value.split(","))
+    return quote(value)
+
+
+def _quote_numbers(values: str) -> str:
+    return re.sub(r"\b(\d+)\b(?!')", r"'\1'", values)
+
+
+def _is_read(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""Resuming a run: what of its checkpoint holds, what of the config, and where they cannot be reconciled."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from hourglass_sep.checkpoints.store import describe, read
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.support.errors import CheckpointError
+
+RECIPE = "hourglass_sep_recipe"
+"""Key of a checkpoint: the classes of optimiser and schedule, by name."""
+
+_MACHINE = {"params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
+_PROGRESS = {"last_epoch", "base_lrs"}
+
+
+def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: int | None = None) -> dict[str, Any]:
+    """Read a checkpoint, and find out early whether training can go on from it.
+
+    Args:
+        path: the file.
+        separator: what is to be trained.
+        max_steps: where training is to end; -1 is nowhere.
+        max_epochs: the same in epochs; None and -1 are nowhere.
+
+    Returns:
+        The checkpoint as Lightning wrote it.
+
+    Raises:
+        CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
+    """
+    description, _ = read(path)
+    own = describe(separator)
+    for part in ("model", "audio"):
+        if description[part] != own[part]:
+            wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
+            raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")
+    try:
+        groups, schedule = checkpoint["optimizer_states"][0]["param_groups"], checkpoint["lr_schedulers"][0]
+        step, epochs = (int(place) for place in (checkpoint["global_step"], _progress(checkpoint)))
+        whole = isinstance(groups[0]["lr"], float) and isinstance(schedule["last_epoch"], int)
+    except (KeyError, IndexError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{path} does not say how far its training was: resume from another checkpoint")
+    if 0 <= max_steps <= step:
+        raise CheckpointError(f"{path} has {step} steps behind it: raise trainer.max_steps")
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
+        raise CheckpointError(f"{path} has {epochs} epochs behind it: raise trainer.max_epochs")
+    return checkpoint
+
+
+def _progress(checkpoint: dict[str, Any]) -> Any:
+    """The epochs that are over."""
+    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+
+
+def check_callbacks(path: str, checkpoint: dict[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Find out whether the weights of a checkpoint are averages where the run wants none.
+
+    Raises:
+        CheckpointError: in that case. The optimiser's state belongs to the weights beside the averages.
+    """
+    averaging = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+    if "averaging_state" in checkpoint and not averaging:
+        raise CheckpointError(f"{path} holds averages of weights: repeat callbacks=ema")
+
+
+def follow_config(
+    checkpoint: dict[str, Any],
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    path: str,
+) -> list[str]:
+    """Let the settings of optimiser and schedule in a checkpoint be the config's, its state and progress stay.
+
+    The schedule is what it would be after as many steps of a run with this config. With an unchanged config nothing
+    changes, to the last bit, as the schedule comes to its rate by the same operations.
+
+    Args:
+        checkpoint: of Lightning; changed in place.
+        optimizer: the config's, new, of one parameter that nothing depends on.
+        scheduler: the config's, new, of that optimiser. Both are stepped.
+        path: the checkpoint's file, for the error.
+
+    Returns:
+        What differs from the checkpoint's run, ``optimizer.lr=0.001 (was 0.0001)``.
+
+    Raises:
+        CheckpointError: the optimiser is of another kind and has no use for the state.
+    """
+    state, progress = checkpoint["optimizer_states"][0], checkpoint["lr_schedulers"][0]
+    own, before = optimizer.param_groups[0], state["param_groups"][0]
+    was = checkpoint.get(RECIPE, {})
+    decoupled = [bool(group.get("decoupled_weight_decay")) for group in (own, before)]
+    if own.keys() - _MACHINE != before.keys() - _MACHINE or decoupled[0] != decoupled[1]:
+        other = f"of optimizer {was['optimizer']}" if "optimizer" in was else "of another optimizer"
+        raise CheckpointError(
+            f"{path} is {other}, whose state {type(optimizer).__name__} cannot take over: repeat the optimizer= option "
+            "of its run, or start a new run"
+        )
+    names = {key: "lr" if key == "initial_lr" else key for key in own.keys() - _MACHINE}
+    found = [_change(f"optimizer.{name}", own[key], before[key]) for key, name in sorted(names.items())]
+    same_kind = was.get("scheduler", type(scheduler).__name__) == type(scheduler).__name__
+    if same_kind:
+        settings = {key: value for key, value in scheduler.state_dict().items() if key[:1] != "_"}
+        found += [
+            _change(f"scheduler.{key}", value, progress[key])
+            for key, value in settings.items()
+            if key in progress and key not in _PROGRESS
+        ]
+    else:
+        found.append(f"scheduler {type(scheduler).__name__} (was {was['scheduler']})")
+    try:
+        for _ in range(progress["last_epoch"]):
+            optimizer.step()
+            scheduler.step()
+    except (TypeError, ValueError) as error:  # a schedule that is over, or that wants scores
+        raise CheckpointError(f"{path}: {type(scheduler).__name__}: {error}: see conf/scheduler") from error
+    for group in state["param_groups"]:
+        group.update({key: value for key, value in own.items() if key != "params"})
+    checkpoint["lr_schedulers"][0] = scheduler.state_dict()
+    return [change for change in found if change]
+
+
+def recipe_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A copy of what `follow_config` looks at: settings, without the optimiser's tensors."""
+    groups = [{"param_groups": state["param_groups"]} for state in checkpoint["optimizer_states"]]
+    recipe = {"optimizer_states": groups, "lr_schedulers": checkpoint["lr_schedulers"]}
+    return copy.deepcopy(recipe | {RECIPE: checkpoint.get(RECIPE, {})})
+
+
+def keep_patience(checkpoint: dict[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Let early stopping's patience be the config's too; Lightning would take the checkpoint's."""
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint.get("callbacks", {}):
+            checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
+
+
+def _change(name: str, value: Any, before: Any) -> str:
+    """The difference in words; '' if there is none. Sequences come out of files as lists or tuples."""
+    value, before = (list(v.elements()) if isinstance(v, Counter) else v for v in (value, before))
+    value, before = (list(v) if isinstance(v, tuple) else v for v in (value, before))
+    return "" if value == before else f"{name}={value} (was {before})"

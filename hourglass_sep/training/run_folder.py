@@ -1,0 +1,129 @@
+"""A run folder belongs to one training run: used ones are refused, and so is a second run at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
+
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.locks import is_locked, lock, unlock
+from hourglass_sep.support.paths import at_home
+from hourglass_sep.training.entry import end
+from hourglass_sep.training.loggers import RUN_ID
+
+LOCK = ".run.lock"
+_TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "scores.csv")
+"""What only a training that has begun leaves behind; Hydra's own files are those of refused runs too."""
+
+
+def claim(folder: Path, ckpt_path: str | None) -> bool:
+    """Take a folder for this process alone, unless it has it already.
+
+    Args:
+        folder: the run folder, or the folder of its checkpoints.
+        ckpt_path: the checkpoint that the run resumes; the folder that it lies in may be used.
+
+    Returns:
+        Whether it was taken now. Further processes of a DDP run take nothing: they work in the first one's folder.
+
+    Raises:
+        UserError: another run uses it, or has used it.
+    """
+    if rank_zero_only.rank or is_locked(folder / LOCK):  # type: ignore[attr-defined]
+        return False
+    if not (folder / LOCK).exists():
+        refuse_used(folder, ckpt_path)  # before anything is written there
+    folder.mkdir(parents=True, exist_ok=True)
+    if not lock(folder / LOCK):
+        unlock(folder / LOCK)
+        raise UserError(f"{folder} is in use by another run: wait for it, or choose another hydra.run.dir")
+    try:
+        refuse_used(folder, ckpt_path)
+    except UserError:
+        unlock(folder / LOCK)
+        raise
+    if not _resumes(folder, ckpt_path):  # one that was refused or ended before its first step
+        (folder / RUN_ID).unlink(missing_ok=True)
+    return True
+
+
+def refuse_used(folder: Path, ckpt_path: str | None) -> None:
+    """Raise if a run has left something in a folder, unless that run is resumed.
+
+    Raises:
+        UserError: in that case.
+    """
+    trace = next((path for pattern in _TRACES for path in folder.glob(pattern)), None)
+    if trace is None or _resumes(folder, ckpt_path):
+        return
+    last = next((path for path in sorted(folder.rglob("last.ckpt"))), None)
+    resume = f", or go on with that run: ckpt_path={last}" if last else ""
+    raise UserError(f"{folder} holds another run's {trace.name}: choose another hydra.run.dir{resume}")
+
+
+def _resumes(folder: Path, ckpt_path: str | None) -> bool:
+    """Whether a checkpoint lies in a folder."""
+    return bool(ckpt_path) and at_home(str(ckpt_path)).resolve().is_relative_to(folder.resolve())
+
+
+@contextmanager
+def claimed(cfg: DictConfig) -> Iterator[None]:
+    """Hold the folders of a run while it trains.
+
+    Raises:
+        UserError: they are another run's.
+    """
+    folders = dict.fromkeys(Path(folder) for folder in (cfg.paths.run_dir, cfg.paths.checkpoint_dir))
+    taken = []
+    try:
+        for folder in folders:
+            inside = any(folder != other and folder.is_relative_to(other) for other in folders)
+            if inside:  # of the run folder, as usual
+                continue
+            if claim(folder, cfg.ckpt_path):
+                taken.append(folder)
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            _keep_metrics(Path(cfg.paths.run_dir))
+        yield
+    finally:
+        for folder in taken:
+            unlock(folder / LOCK)
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Give the metrics so far, of the part of the run that is gone on with, another name: the logger begins anew."""
+    metrics = folder / "metrics.csv"
+    if metrics.exists():
+        number = next(n for n in range(1, 1 << 20) if not (folder / f"metrics.{n}.csv").exists())
+        metrics.rename(folder / f"metrics.{number}.csv")
+
+
+class ClaimBeforeHydraWrites(Callback):
+    """Claims a single run's folder, or checks a sweep's, before Hydra writes its config over an older run's."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """A single run: its folder."""
+        _or_exit(lambda: claim(Path(config.hydra.run.dir), config.ckpt_path))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """A sweep: the folders of its jobs. They are claimed one by one when they train."""
+        sweep = Path(config.hydra.sweep.dir)
+        ckpt_path = OmegaConf.select(config, "ckpt_path")
+        for folder in sorted(sweep.iterdir()) if sweep.is_dir() else []:
+            if folder.is_dir():
+                _or_exit(lambda folder=folder: refuse_used(folder, ckpt_path))
+
+
+def _or_exit(check: Any) -> None:
+    """Exceptions of Hydra's callbacks become warnings: leave by `SystemExit`."""
+    try:
+        check()
+    except (UserError, OSError, OmegaConfBaseException) as error:
+        end(error)

@@ -1,0 +1,143 @@
+"""The LightningModule: training steps, validation scores, optimiser. It opens no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from hourglass_sep.checkpoints.store import KEY, describe
+from hourglass_sep.data.datamodule import ClipBatch
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
+from hourglass_sep.training.losses import Batch
+from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience, recipe_of
+
+ESTIMATE = "model"
+"""The model's name among the systems that are scored."""
+
+
+class SeparationSystem(pl.LightningModule):
+    """Trains a separator's bare network, validates the separator as a whole.
+
+    Args:
+        separator: holds the network; its settings are those that validation scores and checkpoints carry.
+        loss: masks (K, B, S, F, T) and a batch of patches to losses (K, S); see `hourglass_sep.training.losses`.
+        optimizer: parameters to an optimiser.
+        scheduler: the optimiser to a schedule that counts steps.
+        protocol: how validation scores.
+        compile: the network to what training steps call instead; see ``conf/compile``.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: Callable[[Tensor, Batch], Tensor],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        protocol: Protocol,
+        compile: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda network: network,
+    ) -> None:
+        super().__init__()
+        self.separator = separator
+        self.loss = loss
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.protocol = protocol
+        self._compile = compile
+        self._seed = torch.initial_seed()
+        # A tuple hides it from `nn.Module`: checkpoints would hold the network twice.
+        self._training_network: tuple[Callable[[Tensor], Tensor]] = (separator.network,)
+        self.validation_rows: list[Row] = []
+        """The rows of the last validation, all ranks together."""
+
+    def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Separate (B, C, N) into (B, S, C, N)."""
+        return self.separator(waveform, sample_rate_hz)
+
+    def on_fit_start(self) -> None:
+        """Compile the network for patches; validation, with windows of other numbers, takes the network as it is."""
+        self._training_network = (self._compile(self.separator.network),)
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Let dropout follow from seed, step and rank alone: a resumed run leaves out what it would have."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        drawn = np.random.SeedSequence((self._seed, self.trainer.global_step, part, self.global_rank))
+        torch.manual_seed(int(drawn.generate_state(1)[0]))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss summed over stacks and sources (Park 2018, section 3.3)."""
+        masks = self._training_network[0](batch["mixture"])
+        per_stack = self.loss(masks, batch).sum(-1)  # (K,)
+        loss = per_stack.sum()
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/loss_stack{k}": value for k, value in enumerate(per_stack)})
+        # The derivative of |NaN| is 0: let all gradients say what the loss says, on all ranks (`SkipNonFiniteSteps`).
+        return loss * (1 + 0 * loss.detach())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation's rows."""
+        self.validation_rows = []
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Separate and score one clip, as evaluation does."""
+        mixture = batch.sources.sum(0)
+        estimate = self.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
+        estimates = {ESTIMATE: estimate.cpu()}
+        self.validation_rows += score_clip(self.protocol, batch.name, batch.sources.cpu(), estimates, SAMPLE_RATE_HZ)
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather the rows of all ranks and log the global scores."""
+        self.validation_rows = merge_rows(self._gather(self.validation_rows))
+        metrics = as_metrics(self.validation_rows, self.protocol, ESTIMATE, "val")
+        gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr")]
+        self.log_dict(metrics)
+        self.log("val/gnsdr", sum(gnsdr) / max(len(gnsdr), 1), prog_bar=True)
+
+    def _gather(self, rows: list[Row]) -> list[list[Row]]:
+        if self.trainer.world_size == 1:
+            return [rows]
+        parts: list[list[Row]] = [[] for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather_object(parts, rows)
+        return parts
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and a schedule that counts optimiser steps."""
+        optimizer, scheduler = self.make_recipe(self.separator.network.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def make_recipe(self, parameters: Iterable[nn.Parameter]) -> tuple[Optimizer, LRScheduler]:
+        """A new optimiser of these parameters, and its schedule."""
+        optimizer = self._optimizer(parameters)
+        return optimizer, self._scheduler(optimizer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down what rebuilds the separator, and the recipe's classes, in plain types."""
+        checkpoint[KEY] = describe(self.separator)
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        checkpoint[RECIPE] = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the recipe's settings be those of the config, the optimiser's state the checkpoint's."""
+        follow_config(checkpoint, *self._rehearsal(), "ckpt_path")
+        keep_patience(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def _rehearsal(self) -> tuple[Optimizer, LRScheduler]:
+        return self.make_recipe([nn.Parameter(torch.zeros(1))])
+
+    def check_recipe(self, path: str, checkpoint: dict[str, Any]) -> list[str]:
+        """What of the recipe differs from that of a checkpoint's run; see `follow_config`.
+
+        Raises:
+            CheckpointError: the optimiser is of another kind.
+        """
+        return follow_config(recipe_of(checkpoint), *self._rehearsal(), path)
