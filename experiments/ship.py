@@ -22,7 +22,6 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hourglass_sep.checkpoints.store import save_weights
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.separation import picture
@@ -42,7 +41,7 @@ def ship_weights(run: Path, name: str) -> None:
     folder = HERE / f"{name}_weights"
     folder.mkdir(exist_ok=True)
     checkpoint = run / "checkpoints" / "last.ckpt"
-    save_weights(Separator.from_checkpoint(checkpoint), WEIGHTS_DIR / f"{name}.safetensors", card(run, checkpoint))
+    Separator.from_checkpoint(checkpoint).save_weights(WEIGHTS_DIR / f"{name}.safetensors", card(run, checkpoint))
     curve = training_curve(run / "metrics.csv")
     with (folder / "curve.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=["step", "loss"])

@@ -26,7 +26,7 @@ from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import Protocol
 from hourglass_sep.scoring.rows import Row, as_metrics, score_clip
 from hourglass_sep.scoring.systems import Model, System
-from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.signal.stems import ESTIMATE, MIXTURE
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.devices import choose_device
 from hourglass_sep.support.errors import DataError, NotFiniteError, SettingError
@@ -35,7 +35,6 @@ from hourglass_sep.support.provenance import code_hash, provenance
 from hourglass_sep.training.build import build_loggers, build_post
 from hourglass_sep.training.entry import hydra_main
 from hourglass_sep.training.loggers import Attempt, finalize
-from hourglass_sep.training.system import ESTIMATE
 
 PARTS = ("train", "validation", "test")
 

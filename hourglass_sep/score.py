@@ -12,9 +12,9 @@ from hourglass_sep.results.scores_file import show, write_results
 from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import Protocol, load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip
-from hourglass_sep.signal.stems import DEVICES, MIXTURE
+from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_whole
-from hourglass_sep.support.devices import choose_device
+from hourglass_sep.support.devices import DEVICES, choose_device
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.provenance import code_hash, provenance
 from hourglass_sep.support.terminal import complain, or_exit

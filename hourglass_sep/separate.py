@@ -17,17 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hourglass_sep.signal.stems import (
-    BIT_DEPTHS,
-    CLIP_MODES,
-    DEVICES,
-    FILENAME,
-    FORMATS,
-    HIGH_BANDS,
-    OTHER_METHODS,
-    OUT,
-    SOURCES,
-)
+from hourglass_sep.inference.choices import HIGH_BANDS
+from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.songs.choices import BIT_DEPTHS, CLIP_MODES, FILENAME, FORMAT_NAMES, OTHER_METHODS, OUT
+from hourglass_sep.support.devices import DEVICES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import clean, complain, have_streams, tell
 
@@ -87,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--two-stems", choices=SOURCES, metavar="STEM", help="write STEM and no_STEM, the rest")
     add("--other-method", default="add", choices=OTHER_METHODS, help="how no_STEM is made: the other stems added up, "
         "the song minus STEM, or not at all (%(default)s)")  # fmt: skip
-    add("--format", default=FORMATS[0], choices=FORMATS, help="(%(default)s)")
+    add("--format", default=FORMAT_NAMES[0], choices=FORMAT_NAMES, help="(%(default)s)")
     add("--bit-depth", choices=BIT_DEPTHS, help="of wav and flac (the song's; 16 if it is lossy)")
     for name in ("mp3", "flac"):
         add(f"--{name}", action="store_const", const=name, dest="format", help=f"the same as --format {name}")

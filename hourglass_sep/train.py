@@ -28,6 +28,7 @@ from hourglass_sep.results.scores_file import show, write_results
 from hourglass_sep.scoring.rows import as_metrics
 from hourglass_sep.scoring.systems import OracleMask
 from hourglass_sep.signal.masks import ideal_ratio_mask
+from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.support.checks import LARGEST_SEED, check_whole
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.paths import at_home
@@ -48,7 +49,7 @@ from hourglass_sep.training.loggers import finalize
 from hourglass_sep.training.resuming import check_callbacks, read_resumable
 from hourglass_sep.training.run_folder import claimed
 from hourglass_sep.training.stopping import Stop
-from hourglass_sep.training.system import ESTIMATE, SeparationSystem
+from hourglass_sep.training.system import SeparationSystem
 
 _NO_CHECKPOINT = "no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
 

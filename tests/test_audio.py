@@ -12,7 +12,7 @@ import torch
 from av_files import encode
 
 from hourglass_sep import audio
-from hourglass_sep.signal import stems
+from hourglass_sep.songs import choices
 from hourglass_sep.support.errors import AudioError, FileError, UserError
 
 
@@ -302,8 +302,8 @@ def test_a_format_that_cannot_hold_a_song_is_refused_with_one_that_can(
 
 
 def test_the_command_line_knows_the_formats_and_depths_that_there_are() -> None:
-    assert tuple(audio.FORMATS) == stems.FORMATS
-    assert {depth for form in audio.FORMATS.values() for depth in form.subtypes} == {*stems.BIT_DEPTHS, ""}
+    assert tuple(audio.FORMATS) == choices.FORMAT_NAMES
+    assert {depth for form in audio.FORMATS.values() for depth in form.subtypes} == {*choices.BIT_DEPTHS, ""}
 
 
 @pytest.mark.parametrize("name", audio.FORMATS)

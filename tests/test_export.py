@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import Separator, export
-from hourglass_sep.checkpoints.store import save_weights
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import UserError
@@ -22,7 +21,8 @@ def weights(path: Path, stacks: int = 1, depth: int = 2, fold: int = 1, n_freq: 
     network = StackedHourglass(stacks=stacks, channels=8, depth=depth, fold=fold)
     for parameter in network.parameters():  # masks around 1, so that an absolute tolerance means something
         torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.3)
-    save_weights(Separator(network, Spectrogram(n_fft=64, hop_length=16, n_freq=n_freq), **settings), path, {})
+    separator = Separator(network, Spectrogram(n_fft=64, hop_length=16, n_freq=n_freq), **settings)
+    separator.save_weights(path, {})
     return path
 
 

@@ -19,7 +19,7 @@ import torch
 from markdown_it import MarkdownIt
 
 from hourglass_sep import audio, export, report
-from hourglass_sep.checkpoints.store import KEY, describe, save_weights
+from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.evaluate import evaluate, evaluate_all
 from hourglass_sep.inference.separator import Separator
@@ -96,12 +96,12 @@ def test_a_card_that_is_no_separators_is_refused_before_memory_is_taken(
 ) -> None:
     change, words = CARDS[kind]
     path = tmp_path / f"a.{suffix}"
-    description = change(describe(tiny_separator))
+    description = change(tiny_separator.description)
     if suffix == "ckpt":
         state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
         torch.save({KEY: description, "state_dict": state}, path)
     else:
-        save_weights(tiny_separator, path, {})
+        tiny_separator.save_weights(path, {})
         path.with_suffix(".json").write_text(json.dumps(description))
     refused(path, words)
 
@@ -146,7 +146,9 @@ def test_weights_that_are_none_are_refused(kind: str, tiny_separator: Separator,
     change, words = TENSORS[kind]
     state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
     name = f"{PREFIX}stem.1.0.weight"
-    torch.save({KEY: describe(tiny_separator), "state_dict": state | {name: change(state[name])}}, tmp_path / "a.ckpt")
+    torch.save(
+        {KEY: tiny_separator.description, "state_dict": state | {name: change(state[name])}}, tmp_path / "a.ckpt"
+    )
     refused(tmp_path / "a.ckpt", words)
 
 
@@ -155,13 +157,13 @@ def test_weights_that_share_their_numbers_are_refused(tiny_separator: Separator,
     wanted = tiny_separator.network.state_dict()
     numbers = torch.zeros(max(value.numel() for value in wanted.values()))
     state = {PREFIX + name: numbers[: value.numel()].view(value.shape) for name, value in wanted.items()}
-    torch.save({KEY: describe(tiny_separator), "state_dict": state}, tmp_path / "a.ckpt")
+    torch.save({KEY: tiny_separator.description, "state_dict": state}, tmp_path / "a.ckpt")
     refused(tmp_path / "a.ckpt", "share their numbers")
 
 
 def test_only_the_networks_weights_of_a_checkpoint_are_read(tiny_separator: Separator, tmp_path: Path) -> None:
     state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
-    content = {KEY: describe(tiny_separator), "state_dict": state, "optimizer_states": torch.zeros(50_000_000)}
+    content = {KEY: tiny_separator.description, "state_dict": state, "optimizer_states": torch.zeros(50_000_000)}
     torch.save(content, tmp_path / "a.ckpt")
     del content
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
@@ -237,7 +239,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(kind: str, tmp_path: Path) -> N
     ["[" * 100_000, '{"a":' * 100_000, "", "nul", "9" * 5000, '{"format": NaN}', "\ufeff{}", " " * (1 << 24) + "{}"],
 )
 def test_a_card_that_is_no_json_is_refused(text: str, tiny_separator: Separator, tmp_path: Path) -> None:
-    save_weights(tiny_separator, tmp_path / "a.safetensors", {})
+    tiny_separator.save_weights(tmp_path / "a.safetensors", {})
     (tmp_path / "a.json").write_text(text)
     refused(tmp_path / "a.safetensors", "damaged|of something else")
 
@@ -257,7 +259,7 @@ SIZES = b'{"a":{"dtype":"F32","shape":[18446744073709551615,0],"data_offsets":[0
     ],
 )
 def test_a_safetensors_file_that_is_none_is_refused(header: bytes, tiny_separator: Separator, tmp_path: Path) -> None:
-    save_weights(tiny_separator, tmp_path / "a.safetensors", {})
+    tiny_separator.save_weights(tmp_path / "a.safetensors", {})
     (tmp_path / "a.safetensors").write_bytes(header)
     refused(tmp_path / "a.safetensors", "damaged|lacks")
 
@@ -269,7 +271,7 @@ def test_a_checkpoint_that_does_not_say_how_far_it_is_is_not_resumed(
     content: dict[str, Any], tiny_separator: Separator, tmp_path: Path
 ) -> None:
     state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
-    torch.save({KEY: describe(tiny_separator), "state_dict": state, **content}, tmp_path / "a.ckpt")
+    torch.save({KEY: tiny_separator.description, "state_dict": state, **content}, tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match=r"a\.ckpt "):
         read_resumable(str(tmp_path / "a.ckpt"), tiny_separator, 9)
 
@@ -297,7 +299,7 @@ def test_weights_that_overflow_leave_no_stems(tiny_separator: Separator, tmp_pat
 
 def save_weights_of_single_precision(separator: Separator, path: Path) -> None:
     state = {PREFIX + name: value for name, value in separator.network.state_dict().items()}
-    torch.save({KEY: describe(separator), "state_dict": state}, path)
+    torch.save({KEY: separator.description, "state_dict": state}, path)
 
 
 def test_weights_that_overflow_are_no_poor_score(tiny_separator: Separator, tiny_mir1k: Path) -> None:
@@ -541,7 +543,7 @@ def test_a_report_is_written_whoever_reads_what_is_printed(stream: str, tmp_path
 
 
 def test_a_safetensors_file_of_weights_reads_as_it_was_written(tiny_separator: Separator, tmp_path: Path) -> None:
-    save_weights(tiny_separator, tmp_path / "a.safetensors", {"facts": {"anything": [1, {"a": None}]}})
+    tiny_separator.save_weights(tmp_path / "a.safetensors", {"facts": {"anything": [1, {"a": None}]}})
     again = Separator.from_checkpoint(tmp_path / "a.safetensors").network.state_dict()
     for name, value in safetensors.torch.load_file(tmp_path / "a.safetensors").items():
         assert torch.equal(again[name], value.float())

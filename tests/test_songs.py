@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hourglass_sep.signal.stems import FILENAME
+from hourglass_sep.songs.choices import FILENAME
 from hourglass_sep.songs.plan import Output, plan
 from hourglass_sep.songs.search import Song
 from hourglass_sep.support.errors import SettingError, UserError

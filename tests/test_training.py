@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from wandb_files import OfflineRun
 
 from hourglass_sep import train
-from hourglass_sep.checkpoints.store import KEY, describe
+from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.signal.stems import MIXTURE
@@ -70,7 +70,7 @@ def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir
     for name in ("best", "last"):
         path = tmp_path / "checkpoints" / f"{name}.ckpt"
         torch.load(path, weights_only=True)
-        assert describe(Separator.from_checkpoint(path))["model"]["channels"] == 4
+        assert Separator.from_checkpoint(path).description["model"]["channels"] == 4
 
 
 def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_papers_network_and_recipe_take_fifty_steps_and_learn(
     losses = logged(tmp_path, "train/loss")
     assert len(losses) == 50
     assert sum(losses[-10:]) < sum(losses[:10])
-    assert describe(Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt"))["model"]["channels"] == 256
+    assert Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").description["model"]["channels"] == 256
 
 
 def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:

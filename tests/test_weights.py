@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hourglass_sep import Separator
-from hourglass_sep.checkpoints.store import KEY, describe, save_weights
+from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.networks.hourglass import StackedHourglass
@@ -28,7 +28,7 @@ def small(**settings: object) -> Separator:
 
 def lightning_checkpoint(separator: Separator, path: Path) -> Path:
     state = {f"separator.{name}": value for name, value in separator.state_dict().items()}
-    torch.save({"state_dict": state, KEY: describe(separator)}, path)
+    torch.save({"state_dict": state, KEY: separator.description}, path)
     return path
 
 
@@ -36,13 +36,13 @@ def test_weights_alone_rebuild_the_separator_that_was_saved(tmp_path: Path) -> N
     separator = small(context_frames=8, fade_frames=3, scale="clip", masks="raw", high_band="zero")
     waveform = 0.1 * torch.randn(9000, generator=torch.Generator().manual_seed(0))
     expected = separator.separate(waveform, 16000)["vocals"]
-    save_weights(separator, tmp_path / "mine.safetensors", {"data": "none"})
+    separator.save_weights(tmp_path / "mine.safetensors", {"data": "none"})
     for path, tolerance in (
         (tmp_path / "mine.safetensors", 2e-3),  # half precision
         (lightning_checkpoint(separator, tmp_path / "mine.ckpt"), 1e-6),  # another memory format
     ):
         again = Separator.from_checkpoint(path)
-        assert describe(again) == describe(separator)
+        assert again.description == separator.description
         error = (again.separate(waveform, 16000)["vocals"] - expected).abs().max()
         assert float(error) <= tolerance * float(expected.abs().max())
 
@@ -66,11 +66,11 @@ def test_checkpoints_of_something_else_are_named_in_one_line(tmp_path: Path) -> 
     }
     (tmp_path / "text.ckpt").write_text("words")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    torch.save({"state_dict": {}, KEY: describe(good) | {"model": {"wings": 2}}}, tmp_path / "future.ckpt")
-    torch.save({"state_dict": {}, KEY: describe(good) | {"format": "hourglass_sep/99"}}, tmp_path / "later.ckpt")
+    torch.save({"state_dict": {}, KEY: good.description | {"model": {"wings": 2}}}, tmp_path / "future.ckpt")
+    torch.save({"state_dict": {}, KEY: good.description | {"format": "hourglass_sep/99"}}, tmp_path / "later.ckpt")
     lost = {"separator.network.x": torch.tensor([1.0, torch.nan])}
-    torch.save({"state_dict": lost, KEY: describe(good)}, tmp_path / "diverged.ckpt")
-    save_weights(good, tmp_path / "good.safetensors", {})
+    torch.save({"state_dict": lost, KEY: good.description}, tmp_path / "diverged.ckpt")
+    good.save_weights(tmp_path / "good.safetensors", {})
     shutil.copy(tmp_path / "good.safetensors", tmp_path / "bare.safetensors")
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:99])
     shutil.copy(tmp_path / "good.json", tmp_path / "damaged.json")

@@ -47,11 +47,10 @@ from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip, summarise
 from hourglass_sep.signal.masks import ideal_ratio_mask, share
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stems import ESTIMATE, SOURCES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.support.provenance import provenance
-from hourglass_sep.training.system import ESTIMATE
 
 RANKS = (20, 60, 160)
 COMBINE = ("max", "mean", 0.5)

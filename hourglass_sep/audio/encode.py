@@ -16,7 +16,6 @@ from torch import Tensor
 from hourglass_sep.audio.decoder import Info
 from hourglass_sep.audio.ogg import set_serial
 from hourglass_sep.audio.sndfile import as_name
-from hourglass_sep.signal.stems import BIT_DEPTHS
 from hourglass_sep.support.checks import check_choice
 from hourglass_sep.support.errors import FileError, SettingError
 from hourglass_sep.support.files import replacing, writing
@@ -75,6 +74,8 @@ FORMATS = {
 }
 """By the suffix of the files."""
 
+BIT_DEPTHS = tuple(dict.fromkeys(depth for form in FORMATS.values() for depth in form.subtypes if depth))
+
 
 def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = None) -> str:
     """The sample format for a sound like another one.
@@ -83,7 +84,7 @@ def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = No
         path: the other one, for messages.
         info: its header.
         name: a key of `FORMATS`.
-        bit_depth: one of `hourglass_sep.signal.stems.BIT_DEPTHS`; by default the other's, or the nearest there is.
+        bit_depth: one of `BIT_DEPTHS`; by default the other's, or the nearest there is.
 
     Returns:
         libsndfile's name of it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,46 +16,17 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from hourglass_sep.checkpoints.card import check_archive, check_header, excess, misfit, problem, read_card
-from hourglass_sep.inference.separator import Separator
-from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.checkpoints import rebuild
+from hourglass_sep.checkpoints.archive import check_archive, check_header
+from hourglass_sep.checkpoints.card import problem, read_card
 from hourglass_sep.support.errors import CheckpointError
 from hourglass_sep.support.paths import WEIGHTS_DIR, at_home
 
 FORMAT = "hourglass_sep/1"
 """Says that a checkpoint is one of ours, and how its description is to be read."""
 
-_LATER = {"growth": 0}
-"""Settings of the network that earlier checkpoints do not have, and what they were then."""
-
 KEY = "hourglass_sep"
-"""Where a Lightning checkpoint keeps its `describe`."""
-
-
-def describe(separator: Separator) -> dict[str, Any]:
-    """Everything but the weights: network, STFT and settings, in plain types."""
-    assert isinstance(separator.network, StackedHourglass)
-    return {
-        "format": FORMAT,
-        "model": separator.network.config,
-        "audio": separator.spectrogram.config,
-        "inference": separator.settings,
-    }
-
-
-def build(description: dict[str, Any], weights: dict[str, torch.Tensor], **changes: Any) -> Separator:
-    """The separator that `describe` described, with its weights.
-
-    Args:
-        description: see `describe`.
-        weights: the network's state dict.
-        changes: settings to override, ``refine`` and ``reconstruct``.
-    """
-    network = StackedHourglass(**description["model"], channels_last=True)  # half as fast again on CPUs
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
-    settings = description["inference"] | changes
-    return Separator(network, Spectrogram(**description["audio"]), **settings).eval()
+"""Where a Lightning checkpoint keeps the separator's description."""
 
 
 def _shipped() -> list[str]:
@@ -63,28 +34,20 @@ def _shipped() -> list[str]:
     return sorted(path.stem for path in WEIGHTS_DIR.glob("*.safetensors"))
 
 
-def load_pretrained(name: str = "default", **changes: Any) -> Separator:
-    """See `Separator.from_pretrained`."""
+def shipped_path(name: str) -> Path:
+    """The file of the weights that ship under a name.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     path = WEIGHTS_DIR / f"{name}.safetensors"
     if not path.exists():
         raise CheckpointError(f"no weights named {name!r} ship with this package: choose from {_shipped()}")
-    return load_checkpoint(path, **changes)
-
-
-def load_checkpoint(path: str | Path, **changes: Any) -> Separator:
-    """See `Separator.from_checkpoint`."""
-    description, weights = read(path)
-    try:
-        separator = build(description, weights, **changes)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
-    separator.origin = str(path)
-    return separator
+    return path
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What `describe` said of a checkpoint's separator, and the network's weights.
+    """The description of a checkpoint's separator, and its network's state dict.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of something else.
@@ -97,21 +60,23 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
     reason = problem(description)
     if not reason:
-        description["model"] = _LATER | description["model"]
-        drawn = _draw(path, description)
-        reason = excess(drawn) or misfit(weights, drawn.network.state_dict())
+        with described_by(path):
+            reason = rebuild.misfit(weights, rebuild.draw(description["model"]).state_dict())
     if reason:
         raise CheckpointError(f"{path} {reason}: give another file")
     return description, weights
 
 
-def _draw(path: Path, description: dict[str, Any]) -> Separator:
-    """The separator that is described, without memory for the numbers of its network."""
+@contextmanager
+def described_by(path: Path) -> Iterator[None]:
+    """Turn complaints about arguments that a file describes into one line that names the file.
+
+    Raises:
+        CheckpointError: in place of them.
+    """
     try:
-        with torch.device("meta"):
-            network = StackedHourglass(**description["model"])
-        return Separator(network, Spectrogram(**description["audio"]), **description["inference"])
-    except (KeyError, TypeError, ValueError) as error:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
 
@@ -157,16 +122,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
 
-def save_weights(separator: Separator, path: str | Path, card: dict[str, Any]) -> None:
+def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, torch.Tensor], facts: Any) -> None:
     """Write NAME.safetensors in half precision and its card NAME.json.
 
     Args:
-        separator: whose network and settings to keep.
         path: NAME.safetensors.
-        card: where the weights come from: data, recipe, steps, commit, scores.
+        description: of the separator, see `Separator.description`.
+        weights: the network's state dict.
+        facts: the rest of the card: data, recipe, steps, commit, scores.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half().contiguous() for name, value in separator.network.state_dict().items()}
-    path.write_bytes(safetensors.torch.save(weights))
-    path.with_suffix(".json").write_text(json.dumps(describe(separator) | card, indent=2) + "\n")
+    halves = {name: value.half().contiguous() for name, value in weights.items()}
+    path.write_bytes(safetensors.torch.save(halves))
+    path.with_suffix(".json").write_text(json.dumps(description | facts, indent=2) + "\n")

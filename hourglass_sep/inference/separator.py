@@ -16,18 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep import audio
+from hourglass_sep.checkpoints import rebuild, store
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
+from hourglass_sep.inference.choices import HIGH_BANDS
+from hourglass_sep.inference.limits import excess
 from hourglass_sep.inference.progress import Progress, Ticker
 from hourglass_sep.inference.reconstruct import MixturePhase
 from hourglass_sep.inference.refinement.refine import NoRefinement
 from hourglass_sep.inference.segments import Layout, process_in_segments
 from hourglass_sep.inference.windows import Windows
+from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.signal.masks import MASK_RULES, share
-from hourglass_sep.signal.stems import HIGH_BANDS, SOURCES
+from hourglass_sep.signal.stems import SOURCES, Stems
 from hourglass_sep.signal.stft import Spectrogram
-from hourglass_sep.signal.waveforms import Stems, alike, checked, checked_rate
+from hourglass_sep.signal.waveforms import alike, checked, checked_rate
 from hourglass_sep.support.checks import check_choice, check_whole
-from hourglass_sep.support.errors import SettingError
+from hourglass_sep.support.errors import CheckpointError, SettingError
 
 SEGMENT_SECONDS = 45.0
 _CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
@@ -103,6 +107,13 @@ class Separator(nn.Module):
         return asdict(self.windows) | {"masks": self.mask_rule, "high_band": self.high_band}
 
     @property
+    def description(self) -> dict[str, Any]:
+        """Everything but the weights: network, STFT and settings, in plain types."""
+        assert isinstance(self.network, StackedHourglass)
+        parts = {"model": self.network.config, "audio": self.spectrogram.config, "inference": self.settings}
+        return {"format": store.FORMAT} | parts
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
@@ -118,9 +129,7 @@ class Separator(nn.Module):
         Raises:
             CheckpointError: no weights of that name.
         """
-        from hourglass_sep.checkpoints.store import load_pretrained
-
-        return load_pretrained(name, **changes)
+        return cls.from_checkpoint(store.shipped_path(name), **changes)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **changes: Any) -> Separator:
@@ -133,9 +142,34 @@ class Separator(nn.Module):
         Raises:
             CheckpointError: the file is missing, or not one of this package's.
         """
-        from hourglass_sep.checkpoints.store import load_checkpoint
+        description, weights = store.read(path)
+        with store.described_by(Path(path)):
+            stft = Spectrogram(**description["audio"])
+            settings = description["inference"]
+            cls(rebuild.draw(description["model"]), stft, **settings).refuse_excess(path)
+            network = rebuild.network(description["model"], weights)
+        separator = cls(network, stft, **settings | changes).eval()
+        separator.origin = str(path)
+        return separator
 
-        return load_checkpoint(path, **changes)
+    def save_weights(self, path: str | Path, facts: dict[str, Any]) -> None:
+        """Write the network, in half precision, and its card.
+
+        Args:
+            path: NAME.safetensors; the card is NAME.json.
+            facts: the rest of the card: data, recipe, steps, commit, scores.
+        """
+        store.save(path, self.description, self.network.state_dict(), facts)
+
+    def refuse_excess(self, path: str | Path) -> None:
+        """Find out whether settings that a file gave would take more memory or time than any song is worth.
+
+        Raises:
+            CheckpointError: they would; it names the file.
+        """
+        reason = excess(self.network.config, self.spectrogram, self.windows, self.segment_seconds)  # type: ignore[arg-type]
+        if reason:
+            raise CheckpointError(f"{path} {reason}: give another file")
 
     @classmethod
     def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:

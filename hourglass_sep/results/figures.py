@@ -221,7 +221,7 @@ def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
 
 
 def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
-    from hourglass_sep.checkpoints.card import refuse_settings
+    from hourglass_sep.checkpoints.card import inference_problem
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
     from hourglass_sep.inference.options import build
     from hourglass_sep.inference.separator import Separator
@@ -235,10 +235,13 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         raise UserError(f"no MIR-1K clips in {facts['root']}") from error
     separator = None
     if not system.is_baseline:
+        reason = inference_problem(facts.get("inference", {}))
+        if reason:
+            raise UserError(f"{system.file.path} has inference settings that cannot be ({reason}): make it again")
         try:
             post = {group: build(description) for group, description in facts.get("post", {}).items()}
             separator = Separator.load(facts["weights"], **facts.get("inference", {}), **post)
-            refuse_settings(system.file.path, facts.get("inference", {}), separator)
+            separator.refuse_excess(system.file.path)
             separator = separator.to(choose_device("auto"))
         except (TypeError, AttributeError) as error:
             raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error

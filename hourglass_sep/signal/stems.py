@@ -1,4 +1,13 @@
-"""Names that every other module shares."""
+"""Stems by name: the sources, in the order of every S axis, and waveforms under these names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch takes seconds, and help texts need the names
+    import numpy as np
+    from torch import Tensor
 
 SOURCES = ("accompaniment", "vocals")
 """The sources, in the order of every S axis; MIR-1K's left and right channel."""
@@ -6,15 +15,17 @@ SOURCES = ("accompaniment", "vocals")
 MIXTURE = "mixture"
 """The name under which the unprocessed mixture is scored."""
 
-FORMATS = ("wav", "flac", "mp3", "ogg")
-"""Formats that stems are written in, by suffix."""
+ESTIMATE = "model"
+"""The name under which the separator's own estimates are scored, beside baselines."""
 
-BIT_DEPTHS = ("16", "24", "float32")
-HIGH_BANDS = ("average", "hold", "zero")
-CLIP_MODES = ("none", "rescale", "clamp")
-OTHER_METHODS = ("none", "add", "minus")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
-OUT = "separated"
-FILENAME = "{track}/{stem}.{ext}"
-"""Where stems go if nobody says."""
+class Stems(dict[str, Any]):
+    """Waveforms by source, with their sample rate.
+
+    Attributes:
+        sample_rate_hz: of all of them.
+    """
+
+    def __init__(self, waveforms: Mapping[str, Tensor | np.ndarray], sample_rate_hz: int) -> None:
+        super().__init__(waveforms)
+        self.sample_rate_hz = sample_rate_hz

@@ -1,9 +1,8 @@
-"""Waveforms as they come from users, and as they go back to them."""
+"""Checks of waveforms and sample rates that users pass in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -12,18 +11,6 @@ from torch import Tensor
 from hourglass_sep.audio.decoder import RATES_HZ
 
 _MOST_CHANNELS = 1024
-
-
-class Stems(dict[str, Any]):
-    """Waveforms by source, with their sample rate.
-
-    Attributes:
-        sample_rate_hz: of all of them.
-    """
-
-    def __init__(self, waveforms: Mapping[str, Tensor | np.ndarray], sample_rate_hz: int) -> None:
-        super().__init__(waveforms)
-        self.sample_rate_hz = sample_rate_hz
 
 
 def checked_rate(sample_rate_hz: object) -> int:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from hourglass_sep.signal.stems import DEVICES
 from hourglass_sep.support.errors import UserError
+
+if TYPE_CHECKING:  # it takes seconds, and help texts need the names
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def found() -> dict[str, str]:
     """Devices that can be used here, the best first: name to what it is."""
+    import torch
+
     devices = {}
     if torch.cuda.is_available():
         devices["cuda"] = torch.cuda.get_device_name()
@@ -28,6 +33,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: there is no such device here.
     """
+    import torch
+
     if name not in DEVICES:
         raise UserError(f"device {name!r} is not known: choose from {', '.join(DEVICES)}")
     devices = found()

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hourglass_sep.checkpoints.store import describe, read
+from hourglass_sep.checkpoints.store import read
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.support.errors import CheckpointError
 
@@ -39,7 +39,7 @@ def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: 
         CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
     """
     description, _ = read(path)
-    own = describe(separator)
+    own = separator.description
     for part in ("model", "audio"):
         if description[part] != own[part]:
             wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())

@@ -12,17 +12,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hourglass_sep.checkpoints.store import KEY, describe
+from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.protocols import Protocol
 from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
+from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.training.losses import Batch
 from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience, recipe_of
-
-ESTIMATE = "model"
-"""The model's name among the systems that are scored."""
 
 
 class SeparationSystem(pl.LightningModule):
@@ -122,7 +120,7 @@ class SeparationSystem(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds the separator, and the recipe's classes, in plain types."""
-        checkpoint[KEY] = describe(self.separator)
+        checkpoint[KEY] = self.separator.description
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         checkpoint[RECIPE] = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
 
