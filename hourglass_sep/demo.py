@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from hourglass_sep import audio, train
+from hourglass_sep import audio
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.inference.separator import Separator
@@ -20,6 +20,8 @@ from hourglass_sep.results.scores_file import show
 from hourglass_sep.songs.separate_song import separate_file
 from hourglass_sep.training.build import build_post
 from hourglass_sep.training.entry import hydra_main
+from hourglass_sep.training.run import best_checkpoint
+from hourglass_sep.training.run import run as train
 
 SONG_SECONDS = 12.0
 SONG_SEED = 2018
@@ -32,9 +34,9 @@ def run(cfg: DictConfig) -> dict[str, Path]:
         What was made: ``song``, ``stems``, ``picture``, ``scores``, ``checkpoint`` and ``wandb``, where there is one.
     """
     cfg.test = True
-    train.run(cfg)
+    train(cfg)
     folder = Path(cfg.paths.run_dir)
-    separator = Separator.from_checkpoint(train.best_checkpoint(cfg), **build_post(cfg))
+    separator = Separator.from_checkpoint(best_checkpoint(cfg), **build_post(cfg))
 
     sources = synthesize_song(SONG_SEED, SONG_SECONDS, SAMPLE_RATE_HZ)
     song = folder / "song.wav"
@@ -45,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     picture(separator, sources.sum(0)[seconds], SAMPLE_RATE_HZ, sources[:, seconds]).savefig(drawing)
 
     made = {"song": song, "stems": stems[0].parent, "picture": drawing, "scores": folder / "scores.csv"}
-    made["checkpoint"] = train.best_checkpoint(cfg)
+    made["checkpoint"] = best_checkpoint(cfg)
     dashboard = folder / "wandb" / "latest-run"
     return made | ({"W&B run": dashboard} if dashboard.exists() else {})
 

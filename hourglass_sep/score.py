@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hourglass_sep.data.stem_folders import Track, find_tracks
-from hourglass_sep.results.scores_file import show, write_results
-from hourglass_sep.scoring.journal import Journal, score_all
-from hourglass_sep.scoring.protocols import Protocol, load_protocol
-from hourglass_sep.scoring.rows import Row, score_clip
+from hourglass_sep.data.stem_folders import find_tracks
+from hourglass_sep.results.score_folders import score_folders
+from hourglass_sep.results.scores_file import show
+from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.devices import DEVICES, choose_device
 from hourglass_sep.support.errors import UserError
-from hourglass_sep.support.provenance import code_hash, provenance
-from hourglass_sep.support.terminal import complain, or_exit
-
-
-def score_track(
-    protocol: Protocol, system: str, track: Track, device: str = "cpu", lacking: dict[str, int] | None = None
-) -> list[Row]:
-    """Score one track's estimates and its unprocessed mixture.
-
-    Args:
-        protocol: how.
-        system: whose estimates they are.
-        track: the files.
-        device: where to compute.
-        lacking: is told by how many samples stems were longer or shorter, by track.
-    """
-    references, estimates, sample_rate_hz, n_samples = track.load()
-    if lacking is not None:
-        lacking[track.name] = n_samples
-    return score_clip(
-        protocol,
-        track.name,
-        references.to(device),
-        {system: estimates.to(device)},
-        sample_rate_hz,
-        list(track.references),
-    )
+from hourglass_sep.support.terminal import or_exit
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,30 +60,12 @@ def run(arguments: Sequence[str] | None = None) -> Path:
     if options.workers is not None:
         check_whole("--workers", options.workers)
     tracks = find_tracks(options.reference, options.estimate, stems, sums, options.partial)
-    lacking = {track.name: track.check() for track in tracks}  # bad ones are found before time is spent on others
     system = options.name or options.estimate.resolve().name
     if system == MIXTURE:
         raise UserError(f"{MIXTURE} is what the unprocessed mixture is called: give the estimates another --name")
     device = str(choose_device(options.device))
-    roots = {side: str(getattr(options, side).resolve()) for side in ("reference", "estimate")}
-    facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **roots, "tracks": _state(tracks)}
-    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    journal = Journal(options.out / f"unfinished-{name}.jsonl", facts, protocol.metrics)
-    jobs = {track.name: track for track in tracks}
-    rows = score_all(
-        lambda track: score_track(protocol, system, track, device, journal.notes), jobs, journal, options.workers
-    )
-    lacking |= {track.name: journal.notes.get(track.name, 0) for track in tracks}
-    fitted = {name: n_samples for name, n_samples in lacking.items() if n_samples}
-    if fitted:
-        complain(
-            f"warning: stems of {len(fitted)} track(s) are longer or shorter than their reference, by up to "
-            f"{max(fitted.values())} samples: cut, or padded with silence"
-        )
-    audio = {"kind": "stems", **roots, "sums": sums, "tracks": {track.name: track.paths() for track in tracks}}
-    audio["fitted_samples"] = fitted
-    write_results(options.out, rows, protocol, system, {"audio": audio} | provenance())
-    journal.close()
+    roots = {side: getattr(options, side).resolve() for side in ("reference", "estimate")}
+    score_folders(tracks, protocol, system, options.out, roots, sums, device, options.workers)
     return options.out
 
 
@@ -129,16 +83,6 @@ def _names(option: str, text: str, separator: str) -> list[str]:
     if not all(names) or len(set(names)) < len(names):
         raise UserError(f"{option}={text} names something twice or not at all: write A{separator}B")
     return names
-
-
-def _state(tracks: Sequence[Track]) -> list[list[object]]:
-    """Every file with its size and time: what has changed is scored anew."""
-    return [
-        [track.name, stem, str(path), path.stat().st_size, path.stat().st_mtime_ns]
-        for track in tracks
-        for stem in track.references
-        for path in (*track.references[stem], track.estimates[stem])
-    ]
 
 
 def main() -> None:

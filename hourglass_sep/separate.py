@@ -9,11 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,12 +19,11 @@ from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.songs.choices import BIT_DEPTHS, CLIP_MODES, FILENAME, FORMAT_NAMES, OTHER_METHODS, OUT
 from hourglass_sep.support.devices import DEVICES
 from hourglass_sep.support.errors import UserError
-from hourglass_sep.support.terminal import clean, complain, have_streams, tell
+from hourglass_sep.support.terminal import clean, complain, have_streams, show_traceback, stopped_by_signals, tell
 
 if TYPE_CHECKING:  # they import torch
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.songs.console import Report
-    from hourglass_sep.songs.plan import Job, Output
 
 FAILED = 1
 
@@ -108,6 +104,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         UserError: nothing can be begun: options that do not fit together, files that would be replaced.
     """
     options = parser().parse_args(arguments)
+    from hourglass_sep.songs.batch import separate_all
     from hourglass_sep.songs.console import Report
     from hourglass_sep.songs.plan import Output, plan
     from hourglass_sep.songs.search import find_songs, names_on
@@ -135,18 +132,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     report = Report(options.quiet, options.json)
     songs = find_songs(options.songs, options.recursive, names_on(sys.stdin), options.out, report.note)
     jobs = plan(songs, output)
-    if any(job.error is None and not job.skipped for job in jobs):
-        separator = _separator(options, report)
-    try:
-        for number, job in enumerate(jobs, 1):
-            if job.error is not None:
-                report.failed(job, job.error)
-            elif job.skipped:
-                report.skipped(job)
-            else:
-                _separate_one(separator, job, output, report, f"{number}/{len(jobs)}", options.verbose)
-    except KeyboardInterrupt:
-        report.interrupted(len(jobs))
+    to_do = any(job.error is None and not job.skipped for job in jobs)
+    separator = _separator(options, report) if to_do else None
+    separate_all(separator, jobs, output, report, options.verbose)
     return report.finish()
 
 
@@ -164,62 +152,16 @@ def _separator(options: argparse.Namespace, report: Report) -> Separator:
     return separator
 
 
-def _separate_one(separator: Separator, job: Job, output: Output, report: Report, place: str, verbose: bool) -> None:
-    """Separate a song; whatever is wrong with it does not stop the others."""
-    from hourglass_sep.songs.separate_song import separate_job
-
-    try:
-        with report.bar(job, place) as progress:
-            outcome = separate_job(separator, job, output, progress)
-    except UserError as error:
-        if verbose:
-            _show_traceback()
-        report.failed(job, str(error))
-    except Exception as error:
-        if verbose:
-            _show_traceback()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        report.failed(job, f"{job.song.path} could not be separated ({reason}): -v says more, and please report it")
-    else:
-        report.done(job, outcome)
-
-
-def _show_traceback() -> None:
-    """For --verbose; what an error says may quote names, so it is cleaned line by line."""
-    for line in traceback.format_exc().splitlines():
-        complain(line)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, once, so that nothing half-written is left."""
-
-    def stop(number: int, frame: object) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # a second one would end the tidying up
-        raise KeyboardInterrupt
-
-    normal = (signal.SIG_DFL, signal.default_int_handler)
-    named = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in named if signal.getsignal(number) in normal]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main() -> None:
     """The command."""
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait sleep soon: on a busy machine twice as fast
     have_streams()
     try:
-        with _stopped_by_signals():
+        with stopped_by_signals():
             code = run()
     except UserError as error:
         if {"-v", "--verbose"} & set(sys.argv):
-            _show_traceback()
+            show_traceback()
         complain(f"error: {error}")
         if "--json" in sys.argv:
             tell(json.dumps({"error": str(error), "songs": []}, indent=1), sys.stdout)

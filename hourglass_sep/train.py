@@ -6,180 +6,11 @@ import hourglass_sep.support.ctrl_c  # noqa: F401 - before torch, which takes se
 
 # isort: split
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import Logger
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
-from hourglass_sep.data.datamodule import Mir1kDataModule
-from hourglass_sep.data.synthetic.synthesis import release
-from hourglass_sep.evaluate import evaluate_all
-from hourglass_sep.inference.separator import Separator
-from hourglass_sep.results.scores_file import show, write_results
-from hourglass_sep.scoring.rows import as_metrics
-from hourglass_sep.scoring.systems import OracleMask
-from hourglass_sep.signal.masks import ideal_ratio_mask
-from hourglass_sep.signal.stems import ESTIMATE
-from hourglass_sep.support.checks import LARGEST_SEED, check_whole
-from hourglass_sep.support.errors import SettingError, UserError
-from hourglass_sep.support.paths import at_home
-from hourglass_sep.support.provenance import provenance
-from hourglass_sep.support.terminal import clean, complain
-from hourglass_sep.training.build import (
-    build_callbacks,
-    build_loggers,
-    build_post,
-    build_system,
-    build_trainer,
-    check_trainer,
-    count_devices,
-    settings_named,
-)
 from hourglass_sep.training.entry import hydra_main
-from hourglass_sep.training.loggers import finalize
-from hourglass_sep.training.resuming import check_callbacks, read_resumable
-from hourglass_sep.training.run_folder import claimed
-from hourglass_sep.training.stopping import Stop
-from hourglass_sep.training.system import SeparationSystem
-
-_NO_CHECKPOINT = "no steps were taken, or trainer.fast_dev_run or callbacks= left it out"
-
-
-def run(cfg: DictConfig) -> dict[str, float]:
-    """Train as the config says; the best checkpoint by validation is `best_checkpoint`.
-
-    Returns:
-        The last value of everything that was logged.
-
-    Raises:
-        UserError: missing data, too few devices, a setting that is not possible, a checkpoint that cannot be resumed, a
-            run folder that is another run's.
-        Interrupted: a signal ended training; what was kept is said.
-    """
-    for name in ("run_dir", "checkpoint_dir"):
-        if not cfg.paths[name]:
-            raise SettingError(f"paths.{name}={cfg.paths[name]} is not allowed: give a folder")
-    stop = Stop(Path(cfg.paths.checkpoint_dir) / "last.ckpt", cfg.ckpt_path)
-    with stop.listening():
-        try:
-            return _run(cfg, stop)
-        finally:
-            release(str(cfg.data.root))
-
-
-def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
-    refuse_parallel_sweep(cfg)
-    check_trainer(cfg)
-    if cfg.seed is not None:
-        check_whole("seed", cfg.seed, least=0, most=LARGEST_SEED)
-        pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    system = build_system(cfg)
-    datamodule = instantiate(cfg.data)
-    datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
-    callbacks = build_callbacks(cfg.callbacks)
-    if cfg.ckpt_path is not None:
-        check_resuming(cfg, system, callbacks)
-    loggers: Sequence[Logger] = []
-    status = "failed"
-    with claimed(cfg):
-        try:
-            loggers = build_loggers(cfg.logger)
-            trainer = build_trainer(cfg, [*callbacks, stop], loggers)
-            facts = {"config": OmegaConf.to_container(cfg, resolve=True)} | provenance()
-            for logger in loggers:
-                logger.log_hyperparams(facts)
-            ckpt_path = None if cfg.ckpt_path is None else str(at_home(cfg.ckpt_path).absolute())
-            with settings_named():
-                stop.fit(trainer, lambda: trainer.fit(system, None, None, datamodule, ckpt_path, weights_only=True))
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            if cfg.test and trainer.is_global_zero:
-                metrics |= _test(cfg, system, datamodule, trainer, facts, loggers)
-            status = "success"
-        finally:
-            for logger in loggers:
-                finalize(logger, status)
-    return metrics
-
-
-def _test(
-    cfg: DictConfig,
-    system: SeparationSystem,
-    datamodule: Mir1kDataModule,
-    trainer: pl.Trainer,
-    facts: dict[str, Any],
-    loggers: Sequence[Logger],
-) -> dict[str, float]:
-    """Score the test clips with the best checkpoint, write and log the scores."""
-    path = best_checkpoint(cfg)
-    if not path.exists():
-        raise UserError(f"test={cfg.test} is not possible without a checkpoint: {_NO_CHECKPOINT}")
-    best = Separator.from_checkpoint(path, **build_post(cfg))
-    ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
-    rows = evaluate_all(best, datamodule.clips().test, system.protocol, ceiling, what="testing")
-    write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
-    scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
-    for logger in loggers:
-        logger.log_metrics(scores, step=trainer.global_step)
-    return scores
-
-
-def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequence[Callback]) -> None:
-    """Find out early whether training can go on from a checkpoint, and say which of its settings change.
-
-    Raises:
-        CheckpointError: it cannot.
-    """
-    path = cfg.ckpt_path
-    checkpoint = read_resumable(path, system.separator, cfg.trainer.max_steps, cfg.trainer.get("max_epochs"))
-    check_callbacks(path, checkpoint, callbacks)
-    changes = system.check_recipe(path, checkpoint)
-    if changes and not rank_zero_only.rank:  # type: ignore[attr-defined]
-        complain(f"{path} is resumed with other settings than before: {', '.join(changes)}")
-
-
-def best_checkpoint(cfg: DictConfig) -> Path:
-    """The checkpoint with the best validation score; the last one where nothing was validated."""
-    folder = Path(cfg.paths.checkpoint_dir)
-    best = folder / "best.ckpt"
-    return best if best.exists() else folder / "last.ckpt"
-
-
-def refuse_parallel_sweep(cfg: DictConfig) -> None:
-    """Raise for a multirun on several devices: each further process would start the whole sweep again.
-
-    Raises:
-        UserError: always in that case.
-    """
-    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweep and count_devices(cfg.trainer.devices) > 1:
-        raise UserError(
-            f"--multirun with trainer.devices={cfg.trainer.devices} is not possible: sweep with trainer.devices=1, "
-            "or start one run after the other without --multirun"
-        )
-
-
-def report(cfg: DictConfig, metrics: dict[str, float]) -> None:
-    """Print what a run has led to, and where it lies."""
-    if cfg.test:
-        show(Path(cfg.paths.run_dir))
-    console = Console(soft_wrap=True)
-    for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
-        if name in metrics:
-            console.print(f"{name} {metrics[name]:.2f} dB")
-    if best_checkpoint(cfg).exists():
-        console.print(clean(f"checkpoint: {best_checkpoint(cfg)}"), markup=False)
-    else:
-        console.print(f"no checkpoint was written: {_NO_CHECKPOINT}")
-    console.print(clean(f"run folder: {cfg.paths.run_dir}"), markup=False)
+from hourglass_sep.training.run import print_outcome, run
 
 
 @hydra_main("train")
@@ -187,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     """The command."""
     metrics = run(cfg)
     if not rank_zero_only.rank:  # type: ignore[attr-defined]
-        report(cfg, metrics)
+        print_outcome(cfg, metrics)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from test_configs import composed
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
-from hourglass_sep.evaluate import _fingerprint, evaluate, evaluate_all
 from hourglass_sep.inference.reconstruct import Misi
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.evaluation import _fingerprint, evaluate, evaluate_all
 from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import summarise
@@ -127,7 +127,7 @@ def test_rows_of_other_settings_are_not_taken_over(
         row = {"clip": clip.name, "system": "model", "source": "vocals", "n_samples": 1}
         return [row | dict.fromkeys(protocol.metrics, 1.0)]
 
-    monkeypatch.setattr("hourglass_sep.evaluate.evaluate", count)
+    monkeypatch.setattr("hourglass_sep.scoring.evaluation.evaluate", count)
     settings = [(MIR1K, {"repet_sim": RepetSim()}), (load_protocol("si_sdr"), {"repet_sim": RepetSim()})]
     settings += [(MIR1K, {"repet_sim": RepetSim(max_similar=7)}), (MIR1K, {})]
     finish = False

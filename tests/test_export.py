@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import Separator, export
+from hourglass_sep.inference import onnx_file
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import UserError
@@ -133,9 +134,9 @@ def test_the_command_prints_the_path_and_how_the_check_went_and_replaces_nothing
 def test_a_file_that_computes_something_else_is_not_left_behind(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    another, write = Separator.load(weights(tmp_path / "mine.safetensors")), export.write
+    another, write = Separator.load(weights(tmp_path / "mine.safetensors")), onnx_file._write
     another.network.heads[0].weight.data.mul_(factor)  # type: ignore[index, union-attr]
-    monkeypatch.setattr(export, "write", lambda separator, path: write(another, path))
+    monkeypatch.setattr(onnx_file, "_write", lambda separator, path: write(another, path))
     with pytest.raises(UserError, match="off torch's"):
         export.run(["-n", str(tmp_path / "mine.safetensors"), "-o", str(tmp_path / "new" / "mine.onnx")])
     assert not (tmp_path / "new").exists()

@@ -21,9 +21,10 @@ from markdown_it import MarkdownIt
 from hourglass_sep import audio, export, report
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.mir1k import find_clips
-from hourglass_sep.evaluate import evaluate, evaluate_all
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results import figures, pools, scores_file, tables
+from hourglass_sep.results.report import make_report, show
+from hourglass_sep.scoring.evaluation import evaluate, evaluate_all
 from hourglass_sep.scoring.journal import Journal
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.songs.separate_song import separate_file
@@ -350,7 +351,7 @@ def test_a_file_of_scores_that_is_none_is_refused(kind: str, tmp_path: Path) -> 
     content, words = SCORES[kind]
     (tmp_path / "scores.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=words) as caught:
-        report.make_report([tmp_path], tmp_path / "out")
+        make_report([tmp_path], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -362,7 +363,7 @@ def test_a_file_of_scores_that_is_none_is_refused(kind: str, tmp_path: Path) -> 
 )  # fmt: skip
 def test_sounds_that_are_nowhere_are_left_out_of_a_report(place: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(scores(audio=place)))
-    (part,) = report.make_report([tmp_path], tmp_path / "out").parts
+    (part,) = make_report([tmp_path], tmp_path / "out").parts
     assert "are left out" in part.notes[0]
 
 
@@ -378,14 +379,14 @@ def test_settings_of_a_file_of_scores_have_the_bounds_of_a_card(key: str, tiny_m
     place = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {key: SETTINGS[key]}}
     (tmp_path / "scores.json").write_text(json.dumps(scores(clip="Ani_1_01", rows=None, audio=place) | {
         "rows": [scores(clip="Ani_1_01")["rows"][0]]}))  # fmt: skip
-    (part,) = report.make_report([tmp_path], tmp_path / "out").parts
+    (part,) = make_report([tmp_path], tmp_path / "out").parts
     assert f"inference settings that cannot be (inference.{key}=" in part.notes[0]
 
 
 def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_MOST_BYTES", 1 << 20)
     with pytest.raises(UserError, match="/dev/zero has more than 1 MB"):
-        report.make_report(["/dev/zero"], tmp_path / "out")
+        make_report(["/dev/zero"], tmp_path / "out")
 
 
 def test_a_report_of_many_systems_and_sources_is_drawn_within_bounds(
@@ -396,7 +397,7 @@ def test_a_report_of_many_systems_and_sources_is_drawn_within_bounds(
     row = scores()["rows"][0]
     rows = [row | {"system": f"s{n}" * 99, "source": f"{m}", "sdr": float(n)} for n in range(9) for m in range(5)]
     (tmp_path / "scores.json").write_text(json.dumps(scores(rows=rows)))
-    (part,) = report.make_report([tmp_path], tmp_path / "out").parts
+    (part,) = make_report([tmp_path], tmp_path / "out").parts
     (figure,) = part.figures.values()
     shown = [[tick.get_text()[:2] for tick in axis.get_yticklabels()] for axis in figure.axes]
     assert shown == [["s6", "s7", "s8"], []]  # the best of a panel for each of two sources, which share their labels
@@ -429,8 +430,8 @@ def test_names_are_shown_as_they_are_and_do_nothing(
 ) -> None:
     content = scores(clip=name, system=name, source=name, model=name, name=name)
     (tmp_path / "scores.json").write_text(json.dumps(content))
-    made = report.make_report([tmp_path], tmp_path / "out")
-    report.show(made)
+    made = make_report([tmp_path], tmp_path / "out")
+    show(made)
     text = (tmp_path / "out" / "report.md").read_text()
     for cause in (r"<b>", r"\]\(http", r"!\[x\]", "\x1b", r"a\|b", "\u202e", "https://", r"www\.", r"\$x", "`code`"):
         assert not re.search(r"(?<!\\)" + cause, text), cause
@@ -514,11 +515,11 @@ def test_tables_that_nobody_reads_end_nothing(reader: str, tmp_path: Path, monke
     protocol = load_protocol("si_sdr")
     row = {"clip": "a", "system": "m", "source": "vocals", "n_samples": 9000} | dict.fromkeys(protocol.metrics, 1.0)
     scores_file.write_results(tmp_path, [row], protocol, "m", {})
-    made = report.make_report([tmp_path], tmp_path / "out")
+    made = make_report([tmp_path], tmp_path / "out")
     with monkeypatch.context() as patch, stream:
         patch.setattr(sys, "stdout", stream)
         scores_file.show(tmp_path)
-        report.show(made)
+        show(made)
 
 
 @pytest.mark.parametrize("buffering", [1, -1])

@@ -8,9 +8,9 @@ from pytorch_lightning.loggers import CSVLogger
 from test_training import config, logged
 from wandb_files import OfflineRun
 
-from hourglass_sep import train
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.training import loggers
+from hourglass_sep.training import run as training
 from hourglass_sep.training.callbacks import Preview
 
 
@@ -53,7 +53,7 @@ def test_a_logger_that_fails_anywhere_is_one_warning_and_training_goes_on(
     where: str, tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = f"+logger.mine={{_target_: {__name__}.Broken, save_dir: '{tmp_path / 'mine'}', where: {where}}}"
-    train.run(config(tiny_mir1k, tmp_path, broken))
+    training.run(config(tiny_mir1k, tmp_path, broken))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith("warning: Broken: quota exceeded: training goes on")
@@ -79,7 +79,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_media_are_staged_in_the_run_folder(elsewhere: Path, tiny_mir1k: Path, tmp_path: Path, capsys: Any) -> None:
     for name in ("first", "second"):  # as jobs of a sweep
         run = tmp_path / name
-        train.run(config(tiny_mir1k, run, "logger=wandb"))
+        training.run(config(tiny_mir1k, run, "logger=wandb"))
         assert OfflineRun(run).values("val/preview/nrows") == [2]
         assert os.environ["WANDB_DATA_DIR"] == str(run / "wandb" / "staging")
     assert "warning" not in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_staging_folder_that_cannot_be_written_to_is_one_warning_and_the_runs_
 ) -> None:
     monkeypatch.setenv(variable, "/dev/null/x")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    training.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"warning: {variable}=/dev/null/x: Not a directory: W&B uses")
     assert OfflineRun(tmp_path).values("val/preview/nrows") == [2]
@@ -113,7 +113,7 @@ def test_staging_follows_the_run_even_if_its_variable_was_taken_away(
 def test_a_logger_whose_folder_cannot_be_made_is_one_warning(
     tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train.run(config(tiny_mir1k, tmp_path, "logger=wandb", "logger.wandb.save_dir=/dev/null/x"))
+    training.run(config(tiny_mir1k, tmp_path, "logger=wandb", "logger.wandb.save_dir=/dev/null/x"))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: logger: [Errno 20] Not a directory: '/dev/null/x': training goes on")
 
@@ -136,7 +136,7 @@ def test_w_and_b_that_cannot_be_reached_is_used_offline_and_the_remedy_is_said(
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(wandb, "login", unreachable)
-    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    training.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
     assert OfflineRun(tmp_path).values("train/loss")
     (line,) = capsys.readouterr().err.splitlines()
     assert "no route to host" in line
@@ -162,6 +162,6 @@ def test_a_preview_that_cannot_be_made_is_one_warning(
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(Preview, "_keep", fail)
-    train.run(config(tiny_mir1k, tmp_path, "logger=wandb", "trainer.max_steps=4"))
+    training.run(config(tiny_mir1k, tmp_path, "logger=wandb", "trainer.max_steps=4"))
     (line,) = capsys.readouterr().err.splitlines()
     assert "no room for media" in line

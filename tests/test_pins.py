@@ -18,13 +18,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from hourglass_sep import Separator, train
+from hourglass_sep import Separator
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.patches import PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training import run as training
 
 PINS = Path(__file__).parent / "pins"
 OLD = Path(__file__).parent / "old"
@@ -134,7 +135,7 @@ def test_a_checkpoint_of_an_earlier_version_is_loaded_and_its_run_goes_on(tiny_m
     options += ["data.steps_per_epoch=2", "trainer.max_steps=4", "callbacks=ema", "augment=remix"]
     options += [f"ckpt_path='{path}'", f"data.root='{tiny_mir1k}'", f"paths.run_dir='{tmp_path}'"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        train.run(compose("train", options))
+        training.run(compose("train", options))
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 

@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from test_training import TINY
 
-from hourglass_sep import train
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.training import entry
+from hourglass_sep.training import run as training
 from hourglass_sep.training.quoting import hydra_arguments
 
 EARLY = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/gnsdr"
@@ -70,7 +70,7 @@ def test_an_option_that_is_not_possible_is_named_in_one_line(options: str, tiny_
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", ["logger=csv", *arguments])
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is, the command makes a line of it
-        train.run(cfg)
+        training.run(cfg)
     line = entry._explain(caught.value)
     assert line is not None, caught.value
     assert REFUSED[options] in line, line
@@ -82,7 +82,7 @@ def test_no_checkpoint_is_named_where_none_was_written(
 ) -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", [*TINY, f"data.root={tiny_mir1k}", f"paths.run_dir={tmp_path}", "logger=csv", option])
-    train.report(cfg, train.run(cfg))
+    training.print_outcome(cfg, training.run(cfg))
     out = capsys.readouterr().out
     assert "no checkpoint was written" in out
     assert ".ckpt" not in out
@@ -96,7 +96,7 @@ def test_a_runs_places_are_printed_without_control_characters(
         cfg = compose(
             "train", hydra_arguments([*TINY, f"data.root={tiny_mir1k}", f"paths.run_dir={run}", "logger=csv"])
         )
-    train.report(cfg, train.run(cfg))
+    training.print_outcome(cfg, training.run(cfg))
     said = capsys.readouterr()
     assert "\x1b" not in said.out
     assert "\\x1b[31mred\\nrun/checkpoints/best.ckpt" in said.out

@@ -10,9 +10,10 @@ import soundfile
 import torch
 from test_metrics import museval_bss_eval
 
-from hourglass_sep import report, score
+from hourglass_sep import score
 from hourglass_sep.data.stem_folders import find_tracks
-from hourglass_sep.results import scores_file
+from hourglass_sep.results import score_folders, scores_file
+from hourglass_sep.results.report import make_report
 from hourglass_sep.support.errors import UserError
 
 RATE = 8000
@@ -50,7 +51,7 @@ def run(tmp_path: Path, *options: str) -> dict:
 
 def interrupted_after_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Press Ctrl-C once, before the second track; the tracks that were scored, then and by later runs."""
-    original = score.score_track
+    original = score_folders.score_track
     scored: list[str] = []
     pressed: list[bool] = []
 
@@ -61,7 +62,7 @@ def interrupted_after_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
         scored.append(track.name)
         return original(protocol, system, track, *more)
 
-    monkeypatch.setattr(score, "score_track", watched)
+    monkeypatch.setattr(score_folders, "score_track", watched)
     with pytest.raises(UserError, match="1 of 2 clips are done and kept"):
         run(tmp_path, "-j", "1")
     return scored
@@ -213,7 +214,7 @@ def test_rows_of_another_run_are_not_taken_over(change: str, tmp_path: Path, mon
     scored = interrupted_after_one(tmp_path, monkeypatch)
     options = {"protocol": ["--protocol", "si_sdr"], "stems": ["--stems", "vocals,drums"]}.get(change, [])
     if change == "code":
-        monkeypatch.setattr(score, "code_hash", lambda: "other")
+        monkeypatch.setattr(score_folders, "code_hash", lambda: "other")
     if change == "file":
         write(tmp_path / "made" / "test" / "Ann - One", "drums.wav", noise(20000, 2, seed=5))
     run(tmp_path, "-j", "1", *options)
@@ -269,7 +270,7 @@ def test_pictures_of_fitted_stems_are_drawn(tmp_path: Path) -> None:
             write(tmp_path / root / "one", f"{stem}.wav", noise(length, seed=length))
     (tmp_path / "made" / "one" / "bass.wav").rename(tmp_path / "made" / "one" / "band.wav")
     run(tmp_path, "--protocol", "si_sdr", "--sum", "band=bass+drums")
-    (part,) = report.make_report([tmp_path / "out"], tmp_path / "report").parts
+    (part,) = make_report([tmp_path / "out"], tmp_path / "report").parts
     assert len(part.examples) == 2
 
 
@@ -312,5 +313,5 @@ def test_a_name_that_is_no_text_is_scored_written_down_and_reported(tmp_path: Pa
     scores_file.show(tmp_path / "out")
     assert {row["clip"] for row in json.loads((tmp_path / "out" / "scores.json").read_text())["rows"]} == {name}
     assert r"caf\udce9" in (tmp_path / "out" / "scores.csv").read_text()
-    report.make_report([tmp_path / "out"], tmp_path / "report")
+    make_report([tmp_path / "out"], tmp_path / "report")
     assert r"caf\udce9" in (tmp_path / "report" / "worst.csv").read_text()

@@ -14,9 +14,9 @@ import pytorch_lightning as pl
 import torch
 from test_training import TINY, config, logged, logged_steps
 
-from hourglass_sep import train
 from hourglass_sep.support.errors import CheckpointError, FileError, Interrupted, UserError
 from hourglass_sep.training import checkpoint_io
+from hourglass_sep.training import run as training
 from hourglass_sep.training.build import build_callbacks
 from hourglass_sep.training.checkpoint_io import AtomicCheckpointIO
 
@@ -45,7 +45,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def at(hook: str, step: int, *numbers: signal.Signals) -> None:
         sender = SendSignals(hook, step, *numbers)
-        monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), sender])
+        monkeypatch.setattr(training, "build_callbacks", lambda cfg: [*build_callbacks(cfg), sender])
 
     yield at
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before training
@@ -64,17 +64,17 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on_as_if_there_had_been_none(
     hook: str, sent_at: int, written_at: int, number: signal.Signals, tiny_mir1k: Path, tmp_path: Path, send: Any
 ) -> None:
-    train.run(config(tiny_mir1k, tmp_path / "whole", *EPOCHS))
+    training.run(config(tiny_mir1k, tmp_path / "whole", *EPOCHS))
     send(hook, sent_at, number)
     with pytest.raises(
         Interrupted, match=rf"at step {written_at}: .*last\.ckpt is written: go on with ckpt_path="
     ) as end:
-        train.run(config(tiny_mir1k, tmp_path / "cut", *EPOCHS))
+        training.run(config(tiny_mir1k, tmp_path / "cut", *EPOCHS))
     assert end.value.exit_code == 128 + number
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == written_at
     send("on_fit_start", -1)
-    train.run(config(tiny_mir1k, tmp_path / "rest", *EPOCHS, f"ckpt_path={last}"))
+    training.run(config(tiny_mir1k, tmp_path / "rest", *EPOCHS, f"ckpt_path={last}"))
     scores = [logged(tmp_path / name, "val/gnsdr_vocals") for name in ("whole", "cut", "rest")]
     assert scores[1] + scores[2] == scores[0]
     ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
@@ -85,7 +85,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_training_goes_on_as_if_there_ha
 def test_before_the_first_step_nothing_is_written_and_that_is_said(tiny_mir1k: Path, tmp_path: Path, send: Any) -> None:
     send("on_fit_start", 0, signal.SIGTERM)
     with pytest.raises(Interrupted, match="nothing was trained") as end:
-        train.run(config(tiny_mir1k, tmp_path, *EPOCHS))
+        training.run(config(tiny_mir1k, tmp_path, *EPOCHS))
     assert end.value.exit_code == 143
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
 
@@ -95,7 +95,7 @@ def test_a_second_signal_ends_at_once_and_leaves_the_older_checkpoint(
 ) -> None:
     send("on_train_batch_start", 4, signal.SIGINT, signal.SIGINT)
     with pytest.raises(Interrupted, match=r"at once after step 4: .*last\.ckpt is of that step or an earlier") as end:
-        train.run(config(tiny_mir1k, tmp_path, *EPOCHS))
+        training.run(config(tiny_mir1k, tmp_path, *EPOCHS))
     assert end.value.exit_code == 130
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
@@ -103,7 +103,7 @@ def test_a_second_signal_ends_at_once_and_leaves_the_older_checkpoint(
 def test_a_signal_in_the_last_step_lets_training_end(tiny_mir1k: Path, tmp_path: Path, send: Any) -> None:
     send("on_train_batch_start", 8, signal.SIGINT)
     with pytest.raises(Interrupted, match="training is complete"):
-        train.run(config(tiny_mir1k, tmp_path, *EPOCHS, "test=true"))
+        training.run(config(tiny_mir1k, tmp_path, *EPOCHS, "test=true"))
     assert not (tmp_path / "scores.json").exists()
 
 
@@ -177,7 +177,7 @@ def test_every_checkpoint_of_a_run_is_written_that_way(
     tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))  # where Lightning stages them
-    train.run(config(tiny_mir1k, tmp_path / "run", *EPOCHS))
+    training.run(config(tiny_mir1k, tmp_path / "run", *EPOCHS))
     assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
@@ -201,11 +201,11 @@ def test_a_resumed_run_follows_the_configs_schedule_and_says_what_changed(
     changed: tuple[str, ...], tiny_mir1k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = ("data.steps_per_epoch=2", "trainer.log_every_n_steps=1", "data.split=all")
-    train.run(config(tiny_mir1k, tmp_path / "first", *shared, "trainer.max_steps=4", changed[0]))
-    train.run(config(tiny_mir1k, tmp_path / "whole", *shared, *changed))
+    training.run(config(tiny_mir1k, tmp_path / "first", *shared, "trainer.max_steps=4", changed[0]))
+    training.run(config(tiny_mir1k, tmp_path / "whole", *shared, *changed))
     capsys.readouterr()
     last = tmp_path / "first" / "checkpoints" / "last.ckpt"
-    train.run(config(tiny_mir1k, tmp_path / "rest", *shared, *changed, f"ckpt_path={last}"))
+    training.run(config(tiny_mir1k, tmp_path / "rest", *shared, *changed, f"ckpt_path={last}"))
     assert lr(tmp_path / "rest") == lr(tmp_path / "whole")[4:]
     assert logged_steps(tmp_path / "rest") == logged_steps(tmp_path / "whole")[8:]
     said = capsys.readouterr().err
@@ -214,19 +214,19 @@ def test_a_resumed_run_follows_the_configs_schedule_and_says_what_changed(
 
 
 def test_what_a_resumed_run_cannot_take_over_is_refused(tiny_mir1k: Path, tmp_path: Path) -> None:
-    train.run(config(tiny_mir1k, tmp_path / "run", "callbacks=ema"))
+    training.run(config(tiny_mir1k, tmp_path / "run", "callbacks=ema"))
     more = ("trainer.max_steps=4", f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}")
     with pytest.raises(CheckpointError, match=r"of optimizer AdamW, whose state Adam cannot take over: .* optimizer="):
-        train.run(config(tiny_mir1k, tmp_path / "a", *more, "callbacks=ema", "optimizer=adam"))
+        training.run(config(tiny_mir1k, tmp_path / "a", *more, "callbacks=ema", "optimizer=adam"))
     with pytest.raises(CheckpointError, match="callbacks=ema"):
-        train.run(config(tiny_mir1k, tmp_path / "b", *more))
+        training.run(config(tiny_mir1k, tmp_path / "b", *more))
     with pytest.raises(CheckpointError, match=r"1 epochs behind it: raise trainer\.max_epochs"):
-        train.run(config(tiny_mir1k, tmp_path / "c", *more, "callbacks=ema", "+trainer.max_epochs=1"))
+        training.run(config(tiny_mir1k, tmp_path / "c", *more, "callbacks=ema", "+trainer.max_epochs=1"))
 
 
 def test_a_run_folder_belongs_to_one_run(tiny_mir1k: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train.run(config(tiny_mir1k, run))
+    training.run(config(tiny_mir1k, run))
     before = contents(run)
     last = run / "checkpoints" / "last.ckpt"
     elsewhere = tmp_path / "copy.ckpt"
@@ -234,12 +234,12 @@ def test_a_run_folder_belongs_to_one_run(tiny_mir1k: Path, tmp_path: Path) -> No
     more = "trainer.max_steps=4"
     for options in ([], [more, f"ckpt_path={elsewhere}"]):
         with pytest.raises(UserError, match=r"holds another run's .*: choose another hydra\.run\.dir"):
-            train.run(config(tiny_mir1k, run, *options))
+            training.run(config(tiny_mir1k, run, *options))
     with pytest.raises(UserError, match="holds another run's"):
-        train.run(config(tiny_mir1k, tmp_path / "new", f"paths.checkpoint_dir={last.parent}"))
+        training.run(config(tiny_mir1k, tmp_path / "new", f"paths.checkpoint_dir={last.parent}"))
     assert contents(run) == before
     metrics = (run / "metrics.csv").read_bytes()
-    train.run(config(tiny_mir1k, run, more, f"ckpt_path={last}"))
+    training.run(config(tiny_mir1k, run, more, f"ckpt_path={last}"))
     assert (run / "metrics.1.csv").read_bytes() == metrics  # of the part before
     assert torch.load(last, weights_only=True)["global_step"] == 4
 

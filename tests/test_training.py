@@ -17,13 +17,13 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning.callbacks import ModelCheckpoint
 from wandb_files import OfflineRun
 
-from hourglass_sep import train
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.patches import RandomPatches
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import CheckpointError, UserError
 from hourglass_sep.support.paths import CONFIG_DIR
+from hourglass_sep.training import run as training
 from hourglass_sep.training.build import build_callbacks
 from hourglass_sep.training.callbacks import RecentCheckpoint
 
@@ -57,7 +57,7 @@ def logged_steps(run_dir: Path) -> list[str]:
 
 
 def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir1k: Path, tmp_path: Path) -> None:
-    metrics = train.run(config(tiny_mir1k, tmp_path))
+    metrics = training.run(config(tiny_mir1k, tmp_path))
     assert len(logged(tmp_path, "train/loss")) == 2
     for loss, *stacks in zip(
         *(logged(tmp_path, f"train/{k}") for k in ("loss", "loss_stack0", "loss_stack1")), strict=True
@@ -74,7 +74,7 @@ def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir
 
 
 def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:
-    train.run(
+    training.run(
         config(
             tiny_mir1k,
             tmp_path,
@@ -95,9 +95,9 @@ def test_a_compiled_network_trains_as_the_one_it_was_compiled_from(tiny_mir1k: P
     compiled = ["compile=inductor", "+compile.backend=aot_eager"]
     graphs = torch._dynamo.utils.counters["stats"]
     before = graphs["unique_graphs"]
-    train.run(config(tiny_mir1k, tmp_path / "eager", *options))
+    training.run(config(tiny_mir1k, tmp_path / "eager", *options))
     assert graphs["unique_graphs"] == before
-    train.run(config(tiny_mir1k, tmp_path / "compiled", *options, *compiled))
+    training.run(config(tiny_mir1k, tmp_path / "compiled", *options, *compiled))
     assert graphs["unique_graphs"] == before + 1  # validation's windows come in other numbers and are not compiled for
     ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("eager", "compiled")]
     assert ends[0]["state_dict"].keys() == ends[1]["state_dict"].keys()
@@ -107,10 +107,10 @@ def test_a_compiled_network_trains_as_the_one_it_was_compiled_from(tiny_mir1k: P
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(tiny_mir1k: Path, tmp_path: Path) -> None:
     recipe = ("augment=remix", "model.dropout=0.3", "callbacks=ema")
-    train.run(config(tiny_mir1k, tmp_path / "whole", "trainer.max_steps=4", *recipe))
-    train.run(config(tiny_mir1k, tmp_path / "half", *recipe))
+    training.run(config(tiny_mir1k, tmp_path / "whole", "trainer.max_steps=4", *recipe))
+    training.run(config(tiny_mir1k, tmp_path / "half", *recipe))
     last = f"ckpt_path={tmp_path / 'half' / 'checkpoints' / 'last.ckpt'}"
-    train.run(config(tiny_mir1k, tmp_path / "rest", "trainer.max_steps=4", *recipe, last))
+    training.run(config(tiny_mir1k, tmp_path / "rest", "trainer.max_steps=4", *recipe, last))
     ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
     assert ends[0]["global_step"] == ends[1]["global_step"] == 4
     for weights in ("state_dict", "current_model_state"):  # their average, and themselves
@@ -131,11 +131,11 @@ def test_a_run_is_resumed_from_the_middle_of_an_epoch_with_accumulated_gradients
                 shutil.copy(last, kept)
 
     # Checkpoints are written after all other callbacks: the copy is made at the batch after.
-    monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Keep()])
-    train.run(config(tiny_mir1k, tmp_path / "whole", *options, "callbacks.recent.train_time_interval.minutes=0"))
+    monkeypatch.setattr(training, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Keep()])
+    training.run(config(tiny_mir1k, tmp_path / "whole", *options, "callbacks.recent.train_time_interval.minutes=0"))
     monkeypatch.undo()
     assert torch.load(kept, weights_only=True)["global_step"] == 1
-    train.run(config(tiny_mir1k, tmp_path / "rest", *options, f"ckpt_path={kept}"))
+    training.run(config(tiny_mir1k, tmp_path / "rest", *options, f"ckpt_path={kept}"))
     ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
     assert ends[0]["global_step"] == ends[1]["global_step"] == 6
     for name, value in ends[0]["state_dict"].items():
@@ -154,19 +154,19 @@ def test_recent_checkpoints_wait_for_whole_steps_and_leave_the_epochs_end_to_oth
 
 
 def test_a_checkpoint_from_before_there_was_growth_is_one_without(tiny_mir1k: Path, tmp_path: Path) -> None:
-    train.run(config(tiny_mir1k, tmp_path / "run"))
+    training.run(config(tiny_mir1k, tmp_path / "run"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     del checkpoint[KEY]["model"]["growth"]
     torch.save(checkpoint, last)
     more = ("trainer.max_steps=3", f"ckpt_path={last}")
-    train.run(config(tiny_mir1k, tmp_path / "rest", *more))
+    training.run(config(tiny_mir1k, tmp_path / "rest", *more))
     with pytest.raises(CheckpointError, match=r"another model: .* model\.growth=0"):
-        train.run(config(tiny_mir1k, tmp_path / "other", *more, "model.growth=8"))
+        training.run(config(tiny_mir1k, tmp_path / "other", *more, "model.growth=8"))
 
 
 def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: Path) -> None:
-    train.run(config(tiny_mir1k, tmp_path / "run"))
+    training.run(config(tiny_mir1k, tmp_path / "run"))
     last = f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
     for message, override in {
         r"another model: .* model\.channels=4": "model.channels=8",
@@ -174,7 +174,7 @@ def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: 
         r"2 steps behind it: raise trainer\.max_steps": "trainer.max_steps=2",
     }.items():
         with pytest.raises(CheckpointError, match=message):
-            train.run(config(tiny_mir1k, tmp_path / "other", last, override))
+            training.run(config(tiny_mir1k, tmp_path / "other", last, override))
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_the_papers_network_and_recipe_take_fifty_steps_and_learn(
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         paths = [f"data.root={tiny_mir1k}", f"paths.run_dir={tmp_path}"]
         cfg = compose("train", ["experiment=paper_mir1k", *small, *paths])
-    train.run(cfg)
+    training.run(cfg)
     losses = logged(tmp_path, "train/loss")
     assert len(losses) == 50
     assert sum(losses[-10:]) < sum(losses[:10])
@@ -204,14 +204,14 @@ def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_
         "callbacks.skip_non_finite.most_in_a_row=3",
     )
     with pytest.raises(UserError, match=r"not finite at step \d, the last 4 steps were skipped: lower optimizer\.lr"):
-        train.run(config(tiny_mir1k, tmp_path, *diverging))
+        training.run(config(tiny_mir1k, tmp_path, *diverging))
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
 def test_weights_that_the_last_step_made_infinite_are_not_written(tiny_mir1k: Path, tmp_path: Path) -> None:
     last_step = ("optimizer.lr=inf", "trainer.max_steps=1", "data.steps_per_epoch=1")
     with pytest.raises(UserError, match=r"is not finite after 1 steps, .*: lower optimizer\.lr"):
-        train.run(config(tiny_mir1k, tmp_path, *last_step))
+        training.run(config(tiny_mir1k, tmp_path, *last_step))
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
@@ -230,8 +230,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted_and_training_goes_on(
             weights.append([p.detach().clone() for p in pl_module.parameters()])
 
     monkeypatch.setattr(RandomPatches, "__getitem__", damaged)
-    monkeypatch.setattr(train, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Watch()])
-    train.run(config(tiny_mir1k, tmp_path, "trainer.max_steps=4", "data.steps_per_epoch=4"))
+    monkeypatch.setattr(training, "build_callbacks", lambda cfg: [*build_callbacks(cfg), Watch()])
+    training.run(config(tiny_mir1k, tmp_path, "trainer.max_steps=4", "data.steps_per_epoch=4"))
     same = [all(map(torch.equal, *pair)) for pair in pairwise(weights)]
     assert same == [True, True, False]
     assert logged(tmp_path, "train/skipped_steps") == [0, 1, 2, 2]
@@ -243,7 +243,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted_and_training_goes_on(
 def test_training_that_is_killed_goes_on_as_if_it_had_not_been(tiny_mir1k: Path, tmp_path: Path) -> None:
     overrides = [*TINY, f"data.root={tiny_mir1k}", "logger=csv", "augment=remix", "callbacks=ema", "data.split=all"]
     overrides += ["data.steps_per_epoch=60", "trainer.max_steps=150", "trainer.log_every_n_steps=1"]
-    train.run(config(tiny_mir1k, tmp_path / "whole", *overrides[5:]))
+    training.run(config(tiny_mir1k, tmp_path / "whole", *overrides[5:]))
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "hourglass_sep.train", *overrides, f"hydra.run.dir={killed}"]
     command += ["callbacks.recent.train_time_interval.minutes=0"]
@@ -257,7 +257,7 @@ def test_training_that_is_killed_goes_on_as_if_it_had_not_been(tiny_mir1k: Path,
     last = killed / "checkpoints" / "last.ckpt"
     stopped_at = torch.load(last, weights_only=True)["global_step"]
     assert 60 < stopped_at < 120, "not in the middle of the second epoch"
-    train.run(config(tiny_mir1k, tmp_path / "rest", *overrides[5:], f"ckpt_path={last}"))
+    training.run(config(tiny_mir1k, tmp_path / "rest", *overrides[5:], f"ckpt_path={last}"))
     losses = [logged(tmp_path / name, "train/loss") for name in ("whole", "rest")]
     assert losses[1] == losses[0][stopped_at:]
     ends = [torch.load(tmp_path / d / "checkpoints" / "last.ckpt", weights_only=True) for d in ("whole", "rest")]
@@ -268,7 +268,7 @@ def test_training_that_is_killed_goes_on_as_if_it_had_not_been(tiny_mir1k: Path,
 
 def test_without_a_seed_runs_differ(tiny_mir1k: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        train.run(config(tiny_mir1k, tmp_path / name, "seed=null"))
+        training.run(config(tiny_mir1k, tmp_path / name, "seed=null"))
     assert logged(tmp_path / "first", "train/loss") != logged(tmp_path / "second", "train/loss")
 
 
@@ -279,7 +279,7 @@ def test_a_bad_clip_of_any_part_is_found_before_training(tiny_mir1k: Path, tmp_p
         whole = path.read_bytes()
         path.write_bytes(whole[:9000])
         with pytest.raises(UserError, match=rf"{name}\.wav is truncated"):
-            train.run(config(tmp_path / "data", tmp_path / "run", *overrides))
+            training.run(config(tmp_path / "data", tmp_path / "run", *overrides))
         path.write_bytes(whole)
     assert not (tmp_path / "run").exists()
 
@@ -290,13 +290,13 @@ def test_training_reads_no_test_clip_unless_asked(tiny_mir1k: Path, tmp_path: Pa
     for path in (tiny_mir1k / "Wavfile").iterdir():
         is_train = path.name.split("_")[0] in ("abjones", "amy")
         (root / "Wavfile" / path.name).write_bytes(path.read_bytes() if is_train else b"no audio")
-    train.run(config(root, tmp_path / "untested"))
+    training.run(config(root, tmp_path / "untested"))
     with pytest.raises(UserError, match="cannot be read as audio"):
-        train.run(config(root, tmp_path / "tested", "test=true"))
+        training.run(config(root, tmp_path / "tested", "test=true"))
 
 
 def test_a_test_at_the_end_scores_the_test_singers_only(tiny_mir1k: Path, tmp_path: Path) -> None:
-    metrics = train.run(config(tiny_mir1k, tmp_path, "test=true"))
+    metrics = training.run(config(tiny_mir1k, tmp_path, "test=true"))
     assert {"test/gnsdr_vocals", "test/gnsdr_accompaniment"} <= metrics.keys()
     with (tmp_path / "scores.csv").open() as file:
         scored = list(csv.DictReader(file))
@@ -305,13 +305,13 @@ def test_a_test_at_the_end_scores_the_test_singers_only(tiny_mir1k: Path, tmp_pa
 
 
 def test_all_175_clips_train_without_validation_when_the_split_is_all(tiny_mir1k: Path, tmp_path: Path) -> None:
-    metrics = train.run(config(tiny_mir1k, tmp_path, "data.split=all"))
+    metrics = training.run(config(tiny_mir1k, tmp_path, "data.split=all"))
     assert not [name for name in metrics if name.startswith("val/")]
-    assert train.best_checkpoint(config(tiny_mir1k, tmp_path)).name == "last.ckpt"
+    assert training.best_checkpoint(config(tiny_mir1k, tmp_path)).name == "last.ckpt"
 
 
 def test_wandb_run_has_metrics_config_and_versions_and_is_finished(tiny_mir1k: Path, tmp_path: Path) -> None:
-    train.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
+    training.run(config(tiny_mir1k, tmp_path, "logger=wandb"))
     run = OfflineRun(tmp_path)
     assert run.exit_code == 0
     assert run.name == tmp_path.name
@@ -334,7 +334,7 @@ def test_wandb_run_is_finished_as_failed_when_training_raises(tiny_mir1k: Path, 
     with open_dict(cfg):
         cfg.callbacks.failure = {"_target_": f"{__name__}.Failure"}
     with pytest.raises(RuntimeError, match="power cut"):
-        train.run(cfg)
+        training.run(cfg)
     assert OfflineRun(tmp_path).exit_code == 1
 
 
@@ -359,9 +359,9 @@ def test_bad_requests_are_refused_before_anything_is_written(tiny_mir1k: Path, t
         "trainer.devices": ["trainer.devices=0"],
     }.items():
         with pytest.raises(UserError, match=message):
-            train.run(config(tiny_mir1k, run_dir, *overrides))
+            training.run(config(tiny_mir1k, run_dir, *overrides))
     junk = tmp_path / "junk.ckpt"
     torch.save({"state_dict": {}}, junk)
     with pytest.raises(CheckpointError, match="something else"):
-        train.run(config(tiny_mir1k, run_dir, f"ckpt_path={junk}"))
+        training.run(config(tiny_mir1k, run_dir, f"ckpt_path={junk}"))
     assert not (run_dir / "checkpoints").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -89,6 +90,24 @@ class Journal:
         """The run is complete: nothing is to be continued."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def journal_of(
+    folder: Path | None, facts: Mapping[str, Any], metrics: Sequence[str], prefix: str = ""
+) -> Iterator[Journal]:
+    """The journal of a run that is known by its facts; deleted at the end of the block, unless that raises.
+
+    Args:
+        folder: where it lies, under ``prefix`` and a hash of the facts; None keeps nothing.
+        facts: see `Journal`.
+        metrics: see `Journal`.
+        prefix: of the file's name.
+    """
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    journal = Journal(folder / f"{prefix}{name}.jsonl" if folder else None, facts, metrics)
+    yield journal
+    journal.close()
 
 
 def score_all(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -119,3 +121,29 @@ def or_exit(command: Callable[[], Result]) -> Result:
     except KeyboardInterrupt:
         complain("error: interrupted: run it again")
         raise SystemExit(1) from None
+
+
+def show_traceback() -> None:
+    """For --verbose; what an error says may quote names, so it is cleaned line by line."""
+    for line in traceback.format_exc().splitlines():
+        complain(line)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, once, so that nothing half-written is left."""
+
+    def stop(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # a second one would end the tidying up
+        raise KeyboardInterrupt
+
+    normal = (signal.SIG_DFL, signal.default_int_handler)
+    named = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in named if signal.getsignal(number) in normal]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,237 @@
+"""Reports: tables, intervals, pictures of any number of score files, one part for each protocol."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hourglass_sep.results import figures, tables
+from hourglass_sep.results.pools import Pool, Scores, System, pools, read_scores, spelt
+from hourglass_sep.results.tables import RESAMPLED, Record, code, plain
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.files import write_all
+from hourglass_sep.support.screen import Screen
+from hourglass_sep.support.terminal import clean, printing, tell_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = 100
+_MOST_DRAWN = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a report says about one protocol.
+
+    Attributes:
+        pool: its scores.
+        metric: what ranks clips.
+        scores: averages with intervals, see `hourglass_sep.results.tables`.
+        differences: paired differences of two systems; empty for none.
+        worst: the clips with the lowest scores.
+        examples: their sounds, where they are.
+        figures: by file name without suffix.
+        notes: what is missing.
+    """
+
+    pool: Pool
+    metric: str
+    scores: list[Record]
+    differences: list[Record]
+    worst: list[Record]
+    examples: list[figures.Example]
+    figures: dict[str, Figure]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written: its parts, one a protocol, and its files."""
+
+    parts: list[Part]
+    paths: list[Path]
+
+
+def make_report(
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    compare: Sequence[str] | None = None,
+    metric: str | None = None,
+    worst: int = 10,
+    seed: int = 0,
+    resample: str = "clip",
+) -> Report:
+    """Read files of scores and write tables and pictures.
+
+    Args:
+        inputs: files of scores, their folders, or NAME=PATH of either.
+        out: the folder for ``report.md``, ``report.csv``, ``differences.csv``, ``worst.csv`` and the pictures.
+        compare: two systems, or the names of two files with one model each: the first's average minus the second's.
+            By default a protocol's models where there are exactly two, the better one first.
+        metric: what ranks the worst clips; by default a protocol's first headline metric.
+        worst: how many clips to list and draw.
+        seed: of the bootstrap.
+        resample: ``clip``, or ``singer`` for intervals that hold for new singers.
+
+    Raises:
+        UserError: a bad file, a name that does not exist, or a folder that cannot be written to. Nothing is written.
+    """
+    check_whole("--worst", worst)
+    check_whole("--seed", seed, least=0)
+    check_choice("--resample", resample, RESAMPLED)
+    files = read_scores(inputs)
+    found = pools(files)
+    pairs = [_pair(pool, compare) for pool in found]
+    if compare and not any(pairs):
+        names = "; ".join(f"{pool.title}: {', '.join(pool.systems)}" for pool in found)
+        raise UserError(f"--compare {' '.join(map(repr, compare))}: choose two systems of one protocol ({names})")
+    known = dict.fromkeys(name for pool in found for name in pool.metrics)
+    if metric is not None and metric not in known:
+        raise UserError(f"--metric {metric} is not in the scores: choose from {', '.join(known)}")
+    parts = []
+    for pool, pair in zip(found, pairs, strict=True):
+        ranking = metric if metric in pool.metrics else next(iter(pool.headline))
+        parts.append(_part(pool, pair, str(ranking), worst, seed, resample, _prefix(pool, found)))
+    contents: dict[str, bytes] = {
+        "report.md": _markdown(files, parts, seed, resample).encode(errors="backslashreplace")
+    }
+    for name, table in (("report", "scores"), ("differences", "differences"), ("worst", "worst")):
+        contents[f"{name}.csv"] = _csv(parts, table)
+    for part in parts:
+        contents |= {f"{name}.png": figures.png(figure) for name, figure in part.figures.items()}
+    return Report(parts, write_all(Path(out), contents))
+
+
+def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[System, System] | None:
+    """The two systems to compare, if this protocol has them."""
+    if compare is None:
+        return (pool.models[-1], pool.models[0]) if len(pool.models) == 2 else None
+    first, second = (pool.find(name) for name in compare)
+    return (first, second) if first and second and first is not second else None
+
+
+def _prefix(pool: Pool, found: Sequence[Pool]) -> str:
+    """What tells a protocol's files from the others'."""
+    if len(found) == 1:
+        return ""
+    name = pool.protocol["name"]
+    alone = sum(other.protocol["name"] == name for other in found) == 1
+    return re.sub(r"[^\w.-]+", "_", name if alone else f"{name}-{pool.protocol['hash']}") + "-"
+
+
+def _part(
+    pool: Pool,
+    pair: tuple[System, System] | None,
+    metric: str,
+    worst: int,
+    seed: int,
+    resample: str,
+    prefix: str,
+) -> Part:
+    scores = tables.score_records(pool, seed, resample)
+    differences = tables.difference_records(pool, *pair, seed, resample) if pair else []
+    judged = pair[0] if pair else (pool.models or [*pool.systems.values()])[-1]
+    clips = tables.worst_records(pool, judged, metric, worst)
+    drawn = clips[:_MOST_DRAWN]
+    examples, problem = figures.find_examples(judged, drawn, metric) if clips else ([], "")
+    drawings = {prefix + name: figures.box_plot(pool, name) for name in pool.headline}
+    if examples:
+        drawings[f"{prefix}worst"] = figures.spectrograms(examples)
+    notes = [f"{len(drawn) - len(examples)} spectrograms of worst clips are left out: {problem}"] if problem else []
+    return Part(pool, metric, scores, differences, clips, examples, drawings, notes)
+
+
+def _markdown(files: Sequence[Scores], parts: Sequence[Part], seed: int, resample: str) -> str:
+    sections = ["# Separation scores", "\n".join(f"- {plain(file.name)}: {code(str(file.path))}" for file in files)]
+    for part in parts:
+        pool = part.pool
+        sections.append(f"## {plain(pool.title)}, {len(pool.clips)} clips")
+        sections += [plain(pool.protocol["description"])] if pool.protocol.get("description") else []
+        sections.append(tables.explanation(pool, seed, resample))
+        sections.append(tables.markdown(tables.main_table(pool, part.scores)))
+        remarks = [*tables.remarks(pool, part.scores), *part.notes]
+        sections += ["\n".join(f"- {plain(line)}" for line in remarks)] if remarks else []
+        if part.differences:
+            sections.append(tables.difference_section(pool, part.differences))
+        images = [f"![{name}]({name}.png)" for name in part.figures]
+        sections += images[: len(pool.headline)]
+        sections += [tables.worst_section(pool, part.worst, part.metric)] if part.worst else []
+        sections += images[len(pool.headline) :]
+        sections.append(tables.singer_section(pool, part.scores, part.metric))
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _records(parts: Sequence[Part], table: str) -> list[Record]:
+    return [record for part in parts for record in getattr(part, table)]
+
+
+def _csv(parts: Sequence[Part], table: str) -> bytes:
+    records = _records(parts, table)
+    text = io.StringIO()
+    names = [*tables.COLUMNS[table], *(name for record in records for name in record)]
+    writer = csv.DictWriter(text, list(dict.fromkeys(names)))
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def log_to_wandb(report: Report, run: Any) -> None:
+    """Log tables and pictures to a W&B run: ``report/scores``, ``report/differences``, ``report/worst`` and figures.
+
+    Args:
+        report: what to log.
+        run: the run, of ``wandb.init`` or ``WandbLogger.experiment``.
+    """
+    import wandb
+
+    content: dict[str, Any] = {}
+    for name in ("scores", "differences"):
+        data = [list(record.values()) for record in _records(report.parts, name)]
+        if data:
+            content[f"report/{name}"] = wandb.Table([*tables.COLUMNS[name]], data)
+    rows = []
+    for part in report.parts:
+        pictures = {example.title: figures.spectrograms([example]) for example in part.examples}
+        for record in part.worst:
+            title = figures.title(record, part.metric)
+            picture = wandb.Image(figures.pixels(pictures[title])) if title in pictures else None
+            shared = [record[name] for name in tables.COLUMNS["worst"]]
+            rows.append([*shared, spelt(part.metric), record[spelt(part.metric)], picture])
+        for name, figure in part.figures.items():
+            key = f"{name}_spectrograms" if name.endswith("worst") else name  # report/worst is the table
+            content[f"report/{key}"] = wandb.Image(figures.pixels(figure))
+    columns = [*tables.COLUMNS["worst"], "metric", "value", "spectrograms"]
+    content["report/worst"] = wandb.Table([*columns], rows)
+    run.log(content)
+
+
+def show(report: Report) -> None:
+    """Print the tables, within 100 columns, and the files."""
+    console = Screen(width=min(Screen().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
+    for part in report.parts:
+        separator = " " if len(part.pool.headline) <= 3 else "\n"
+        header, *body = tables.main_table(part.pool, part.scores, separator)
+        table = Table("", title=Text(f"{clean(part.pool.title)}, {len(part.pool.clips)} clips, dB [95 % interval]"))
+        for label in header[2:]:
+            table.add_column(Text(clean(label)), justify="right", no_wrap=True)
+        for before, (system, source, *cells) in zip([header, *body], body, strict=False):
+            if system != before[0]:
+                table.add_section()
+                table.add_row(Text(clean(system), "bold"))
+            table.add_row(*map(Text, [f"  {clean(source)}", *cells]))
+        with printing():
+            console.print(table)
+    for path in report.paths:
+        tell_path(path, sys.stdout)
