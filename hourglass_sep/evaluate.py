@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> list[Row]:
     for name in (ESTIMATE, MIXTURE):
         if name in baselines:
             raise SettingError(f"baselines.{name} is not allowed, every table has a row of that name: choose another")
-    changes = {name: value for name, value in cfg.inference.items() if value != "own"}
+    changes = {name: cfg.inference[name] for name in cfg.inference if not OmegaConf.is_missing(cfg.inference, name)}
     separator = Separator.load(cfg.ckpt_path, **build_post(cfg), **changes).to(choose_device(cfg.device))
     datamodule = instantiate(cfg.data)
     datamodule.prepare_data()

@@ -108,13 +108,13 @@ def test_the_demo_trains_scores_separates_and_says_where_everything_is(tmp_path:
 
 @pytest.mark.slow
 def test_a_multirun_gives_each_job_its_own_wandb_run_in_one_group(tiny_mir1k: Path, tmp_path: Path) -> None:
-    sweep = ("stacks=1,2", "hydra.sweep.dir=sweep", f"data.root={tiny_mir1k}", "logger=both")
+    sweep = ("model.stacks=1,2", "hydra.sweep.dir=sweep", f"data.root={tiny_mir1k}", "logger=both")
     succeed("hourglass_sep.train", "-m", *TINY, *sweep, cwd=tmp_path)
     runs = [OfflineRun(tmp_path / "sweep" / job) for job in ("0", "1")]
     assert runs[0].run_id != runs[1].run_id
     assert {run.group for run in runs} == {"sweep"}
     for run, stacks in zip(runs, (1, 2), strict=True):
-        assert f"stacks={stacks}" in run.name
+        assert f"model.stacks={stacks}" in run.name
         assert run.config["config"]["model"]["stacks"] == stacks
         assert run.values("val/gnsdr_vocals")
         assert bool(run.values("train/loss_stack1")) == (stacks == 2)
@@ -161,11 +161,11 @@ def test_two_devices_take_the_steps_of_one_and_count_no_clip_twice(tiny_mir1k: P
     ("arguments", "words"),
     [
         (["hourglass_sep.train"], ["data/MIR-1K", "HOURGLASS_DATA_DIR", "data=synthetic"]),
-        (["hourglass_sep.train", "stacks=3"], ["stacks/3"]),
+        (["hourglass_sep.train", "stacks=three"], ["stacks/three"]),
         (["hourglass_sep.train", "model.stacks=abc"], ["model.stacks='abc'", "whole number"]),
         (["hourglass_sep.train", "modle.stacks=2"], ["modle"]),
         (["hourglass_sep.train", "trainer.accelerator=gpu", "trainer.devices=2"], ["trainer.accelerator=cpu"]),
-        (["hourglass_sep.train", "-m", "stacks=1,2", "trainer.devices=2"], ["--multirun", "trainer.devices=1"]),
+        (["hourglass_sep.train", "-m", "model.stacks=1,2", "trainer.devices=2"], ["--multirun", "trainer.devices=1"]),
         (["hourglass_sep.train", "data.batch_size=3", "trainer.devices=2"], ["data.batch_size=3", "multiple of 2"]),
         (["hourglass_sep.evaluate", "ckpt_path=nothing.ckpt"], ["nothing.ckpt"]),
         (["hourglass_sep.evaluate", "ckpt_path=song.wav"], ["song.wav"]),

@@ -56,7 +56,7 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     **{
         f"{part}.{name} of a thousand million": (card(**{f"{part}__{name}": HUGE}), rf"{part}\.{name}=1000000000, \d+")
         for part, names in {
-            "model": ("stacks", "channels", "depth", "sources", "fold", "growth"),
+            "model": ("stacks", "channels", "depth", "sources", "fold"),
             "audio": ("sample_rate_hz", "n_fft", "hop_length", "n_freq"),
             "inference": ("window_frames", "context_frames", "fade_frames"),
         }.items()

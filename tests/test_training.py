@@ -153,16 +153,20 @@ def test_recent_checkpoints_wait_for_whole_steps_and_leave_the_epochs_end_to_oth
     assert bool(asked) == (batch in (1, 3, 5))
 
 
-def test_a_checkpoint_from_before_there_was_growth_is_one_without(tiny_mir1k: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_says_growth_or_not_as_its_version_had_it_and_is_resumed_if_it_is_none(
+    tiny_mir1k: Path, tmp_path: Path
+) -> None:
     training.run(config(tiny_mir1k, tmp_path / "run"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    del checkpoint[KEY]["model"]["growth"]
-    torch.save(checkpoint, last)
-    more = ("trainer.max_steps=3", f"ckpt_path={last}")
-    training.run(config(tiny_mir1k, tmp_path / "rest", *more))
-    with pytest.raises(CheckpointError, match=r"another model: .* model\.growth=0"):
-        training.run(config(tiny_mir1k, tmp_path / "other", *more, "model.growth=8"))
+    assert "growth" not in checkpoint[KEY]["model"]
+    for growth in (0, 8):
+        checkpoint[KEY]["model"]["growth"] = growth
+        torch.save(checkpoint, tmp_path / f"{growth}.ckpt")
+    more = ("trainer.max_steps=3", f"ckpt_path={tmp_path}/")
+    training.run(config(tiny_mir1k, tmp_path / "rest", more[0], f"{more[1]}0.ckpt"))
+    with pytest.raises(CheckpointError, match=r"model\.growth=8, which only earlier versions"):
+        training.run(config(tiny_mir1k, tmp_path / "other", more[0], f"{more[1]}8.ckpt"))
 
 
 def test_a_run_is_resumed_with_its_own_options_only(tiny_mir1k: Path, tmp_path: Path) -> None:

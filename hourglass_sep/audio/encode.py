@@ -14,7 +14,6 @@ import soundfile
 from torch import Tensor
 
 from hourglass_sep.audio.decoder import Info
-from hourglass_sep.audio.ogg import set_serial
 from hourglass_sep.audio.sndfile import as_name
 from hourglass_sep.support.checks import check_choice
 from hourglass_sep.support.errors import FileError, SettingError
@@ -24,7 +23,6 @@ _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
 _CAUTION = 0.5  # lengths of compressed files are estimates
 _BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack and crashes with large ones
-_HEADER_BYTES = 1 << 12
 _SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: to plain wav if it turns out to be small
 
 _LONGEST_TAG = 4096  # characters; what is longer is no title
@@ -217,19 +215,6 @@ class Writer:
             with soundfile.SoundFile(as_name(self._part)) as again:
                 if again.frames != self._written:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self._file.format == "OGG":
-                set_serial(self._part)
-            if self._file.subtype == "FLOAT":
-                _forget_time(self._part)
-
-
-def _forget_time(path: Path) -> None:
-    """Clear the time stamp in a float file's PEAK chunk, so that equal sounds are equal files."""
-    with path.open("r+b") as file:
-        chunk = file.read(_HEADER_BYTES).find(b"PEAK")
-        if chunk > 0:
-            file.seek(chunk + 12)
-            file.write(bytes(4))
 
 
 @contextmanager

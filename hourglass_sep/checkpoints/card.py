@@ -13,7 +13,7 @@ from hourglass_sep.support.terminal import clean
 _BOUNDS = {
     "model": {
         **{"stacks": (1, 64), "channels": (4, 4096), "depth": (1, 12)},
-        **{"sources": (len(SOURCES), len(SOURCES)), "fold": (1, 64), "growth": (0, 4096)},
+        **{"sources": (len(SOURCES), len(SOURCES)), "fold": (1, 64)},
     },
     "audio": {"sample_rate_hz": RATES_HZ, "n_fft": (16, 1 << 16), "hop_length": (1, 1 << 15), "n_freq": (1, 1 << 15)},
     "inference": {"window_frames": (1, 1 << 14), "context_frames": (0, 1 << 13), "fade_frames": (0, 1 << 13)},

@@ -10,10 +10,18 @@ import torch
 from hourglass_sep.checkpoints.card import short
 from hourglass_sep.networks.hourglass import StackedHourglass
 
-_LATER = {"growth": 0}
-"""Settings of the network that earlier checkpoints do not have, and their values then."""
+_FORMER = {"growth": 0}
+"""Arguments of the network that earlier cards have: measured, not kept (experiments/recipe), and the one value left."""
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def current_arguments(model: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A card's ``model`` without arguments that are no more, and what keeps it from being built, or ''."""
+    for name, value in _FORMER.items():
+        if model.get(name, value) != value:
+            return dict(model), f"says model.{name}={short(model[name])}, which only earlier versions can build"
+    return {name: value for name, value in model.items() if name not in _FORMER}, ""
 
 
 def draw(model: Mapping[str, Any]) -> StackedHourglass:
@@ -23,7 +31,7 @@ def draw(model: Mapping[str, Any]) -> StackedHourglass:
         KeyError, TypeError, ValueError: arguments that the network does not take.
     """
     with torch.device("meta"):
-        return StackedHourglass(**(_LATER | dict(model)))
+        return StackedHourglass(**model)
 
 
 def network(model: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> StackedHourglass:
@@ -33,7 +41,7 @@ def network(model: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> St
         model: arguments of the network.
         weights: its state dict; `misfit` is to have found nothing.
     """
-    made = StackedHourglass(**(_LATER | dict(model)), channels_last=True)  # half as fast again on CPUs
+    made = StackedHourglass(**model, channels_last=True)  # half as fast again on CPUs
     made.load_state_dict({name: value.float() for name, value in weights.items()})
     return made
 

@@ -60,6 +60,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
     reason = problem(description)
     if not reason:
+        description["model"], reason = rebuild.current_arguments(description["model"])
+    if not reason:
         with described_by(path):
             reason = rebuild.misfit(weights, rebuild.draw(description["model"]).state_dict())
     if reason:

@@ -6,7 +6,6 @@ import numpy as np
 
 from hourglass_sep.support.errors import SettingError
 
-_OCTAVES = 6
 _MOST = 24  # dB or semitones; two octaves are more than any voice is apart from another
 
 
@@ -25,10 +24,6 @@ class NoAugmentation:
         """A factor for each source, float32 (S,)."""
         return np.ones(n_sources, dtype=np.float32)
 
-    def equalizers(self, rng: np.random.Generator, n_sources: int, n_bins: int) -> np.ndarray:
-        """A factor for each source and frequency, float32 (S, bins)."""
-        return np.ones((n_sources, n_bins), dtype=np.float32)
-
 
 class Remix(NoAugmentation):
     """Voice and accompaniment from different clips, each at a random level and speed.
@@ -37,25 +32,20 @@ class Remix(NoAugmentation):
         probability: the share of patches whose voice comes from another clip than their accompaniment.
         gain_db: levels are drawn uniformly from +-gain_db.
         semitones: speeds are drawn such that pitches move by up to +-semitones, formants with them: other singers.
-        equalizer_db: the level of each source is moved by up to +-equalizer_db at every octave, and in between
-            accordingly: other voices, microphones and mixes.
 
     Raises:
         ValueError: a probability outside [0, 1], or another number outside [0, 24].
     """
 
-    def __init__(
-        self, probability: float = 0.5, gain_db: float = 5.0, semitones: float = 0.0, equalizer_db: float = 0.0
-    ) -> None:
+    def __init__(self, probability: float = 0.5, gain_db: float = 5.0, semitones: float = 0.0) -> None:
         if not (isinstance(probability, int | float) and 0 <= probability <= 1):
             raise SettingError(f"augment.probability={probability} is not allowed: give a number from 0 to 1")
-        for name, value in {"gain_db": gain_db, "semitones": semitones, "equalizer_db": equalizer_db}.items():
+        for name, value in {"gain_db": gain_db, "semitones": semitones}.items():
             if not (isinstance(value, int | float) and 0 <= value <= _MOST):
                 raise SettingError(f"augment.{name}={value} is not allowed: give a number from 0 to {_MOST}")
         self.probability = probability
         self.gain_db = gain_db
         self.semitones = semitones
-        self.equalizer_db = equalizer_db
 
     def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
         """Another clip in ``probability`` of the cases, possibly the same one by chance."""
@@ -69,12 +59,3 @@ class Remix(NoAugmentation):
     def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
         """Factors (S,) between -gain_db and +gain_db, uniform in dB."""
         return (10 ** (rng.uniform(-self.gain_db, self.gain_db, n_sources) / 20)).astype(np.float32)
-
-    def equalizers(self, rng: np.random.Generator, n_sources: int, n_bins: int) -> np.ndarray:
-        """Factors (S, bins): uniform in dB at the octaves below the highest bin, and linear in dB between them."""
-        if not self.equalizer_db:
-            return super().equalizers(rng, n_sources, n_bins)
-        octaves = np.log2((n_bins - 1) / np.arange(1, n_bins)).clip(max=_OCTAVES)
-        levels = rng.uniform(-self.equalizer_db, self.equalizer_db, (n_sources, _OCTAVES + 1))
-        curves = np.stack([np.interp(octaves, np.arange(_OCTAVES + 1), level) for level in levels])
-        return (10 ** (np.concatenate([curves[:, :1], curves], 1) / 20)).astype(np.float32)

@@ -44,14 +44,12 @@ class PatchSpectrograms:
         """Make the spectrograms of a batch.
 
         Args:
-            batch: of `RandomPatches`: ``sources`` (B, S, N), ``equalizers`` (B, S, bins) and, unless every patch has
-                its own, ``scale`` (B, 1, 1).
+            batch: of `RandomPatches`: ``sources`` (B, S, N) and, unless every patch has its own, ``scale`` (B, 1, 1).
 
         Returns:
-            ``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), magnitudes divided by the mixture's input scale, and
-            ``spectra`` (B, S, bins, T), complex, of the sources, divided by it, too.
+            ``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), magnitudes divided by the mixture's input scale.
         """
-        spectra = self.spectrogram(batch["sources"], centred=False) * batch["equalizers"][..., None]
+        spectra = self.spectrogram(batch["sources"], centred=False)
         mixture = spectra.sum(1, keepdim=True)
         magnitude = self.spectrogram.magnitude(mixture)
         targets = self.spectrogram.magnitude(spectra)
@@ -60,7 +58,7 @@ class PatchSpectrograms:
             in_phase = (spectra * mixture.conj()).real[..., :n_freq, :] / magnitude.clamp_min(1e-8)
             targets = torch.minimum(in_phase.clamp_min(0), magnitude)
         scale = batch["scale"][:, None] if "scale" in batch else input_scale(magnitude)
-        return {"mixture": magnitude / scale, "targets": targets / scale, "spectra": spectra / scale}
+        return {"mixture": magnitude / scale, "targets": targets / scale}
 
 
 class RandomPatches(Dataset):
@@ -106,8 +104,8 @@ class RandomPatches(Dataset):
         """Draw patch ``index``.
 
         Returns:
-            ``sources`` (S, N), the waveforms under its frames, ``equalizers`` (S, bins) for their spectra, and with
-            ``scale=clip`` the ``scale`` (1, 1); see `PatchSpectrograms`.
+            ``sources`` (S, N), the waveforms under its frames, and with ``scale=clip`` the ``scale`` (1, 1); see
+            `PatchSpectrograms`.
         """
         rng = np.random.default_rng((self.seed, index))
         # Remixed or not, each source comes from its own clip at its own place, unless both come from the same one.
@@ -117,12 +115,11 @@ class RandomPatches(Dataset):
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
         drawn = list(enumerate((first, second)))
-        equalizers = torch.from_numpy(self.augment.equalizers(rng, len(SOURCES), self.spectrogram.n_fft // 2 + 1))
         if self.scale == "clip":
             played = [self._play(self.clips[clip][source], speeds[clip]) for source, clip in drawn]
-            return self._crop_of_clip(played, [starts[first], starts[second]], gains, equalizers)
+            return self._crop_of_clip(played, [starts[first], starts[second]], gains)
         segments = [self._segment(clip, source, starts[clip], speeds[clip]) for source, clip in drawn]
-        return {"sources": torch.stack(segments) * gains[:, None], "equalizers": equalizers}
+        return {"sources": torch.stack(segments) * gains[:, None]}
 
     def _draw_start(self, rng: np.random.Generator, clip: int, speed: float) -> int:
         """A frame for a patch to start at, such that it lies inside the clip if the clip is long enough."""
@@ -144,9 +141,7 @@ class RandomPatches(Dataset):
         rate = self.spectrogram.sample_rate_hz
         return resample(waveform, round(rate * speed), rate)
 
-    def _crop_of_clip(
-        self, sources: list[Tensor], starts: list[int], gains: Tensor, equalizers: Tensor
-    ) -> dict[str, Tensor]:
+    def _crop_of_clip(self, sources: list[Tensor], starts: list[int], gains: Tensor) -> dict[str, Tensor]:
         """A patch whose scale is the maximum over the whole sources (N) that it was cut from, mixed as it was."""
         hop, n_fft = self.spectrogram.hop_length, self.spectrogram.n_fft
         start = max(starts)
@@ -158,10 +153,9 @@ class RandomPatches(Dataset):
         n_samples = max((start + self.segment_frames) * hop + n_fft, *(len(source) for source in laid))
         padded = torch.stack([torch.nn.functional.pad(source, (0, n_samples - len(source))) for source in laid])
         padded *= gains[:, None]
-        mixture = (self.spectrogram(padded, centred=False) * equalizers[..., None]).sum(0)
+        mixture = self.spectrogram(padded, centred=False).sum(0)
         return {
             "sources": padded[:, start * hop : (start + self.segment_frames - 1) * hop + n_fft].clone(),
-            "equalizers": equalizers,
             "scale": input_scale(self.spectrogram.magnitude(mixture)),
         }
 

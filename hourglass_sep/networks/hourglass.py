@@ -8,7 +8,6 @@ Read from the bottom up: `StackedHourglass` is the whole network, `Hourglass` on
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +29,15 @@ class Hourglass(nn.Module):
     Args:
         channels: feature maps at every level.
         depth: levels; the bottom sees F / 2^depth x T / 2^depth.
-        growth: how many more feature maps every level has than the one above it (Park 2018: 0).
         dropout: the share of feature maps, of those that come up from the level below, that training leaves out.
     """
 
-    def __init__(self, channels: int, depth: int, growth: int = 0, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, depth: int, dropout: float = 0.0) -> None:
         super().__init__()
-        below = channels + growth
         self.skip = conv(channels, channels, 3)
-        self.down = conv(channels, below, 3)
-        self.inner = Hourglass(below, depth - 1, growth, dropout) if depth > 1 else conv(below, below, 3)
-        self.up = conv(below, channels, 3)
+        self.down = conv(channels, channels, 3)
+        self.inner = Hourglass(channels, depth - 1, dropout) if depth > 1 else conv(channels, channels, 3)
+        self.up = conv(channels, channels, 3)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,12 +59,8 @@ class StackedHourglass(nn.Module):
         sources: S, masks per stack.
         fold: 1 is the paper's network. n > 1 folds n x n cells of the spectrogram into channels before the
             stem and unfolds the masks: n^2 times fewer cells, so about n^2 times less work.
-        growth: how many more feature maps each level of an hourglass has than the one above it; 0 is the paper's
-            network.
         dropout: share of the feature maps that come up from each lower level that training leaves out, so that new
             voices are not told by a few of them (Jansson et al., ISMIR 2017, in their decoder; Park 2018: 0).
-        gain: initial weights come from N(0, gain^2 / fan-in). 1 is the paper's; sqrt(2) keeps the size of what goes
-            through a layer with ReLU (He et al., ICCV 2015).
         checkpointing: recompute each hourglass in the backward pass instead of storing its activations.
         channels_last: keep weights and activations in the channels-last memory format.
 
@@ -82,9 +75,7 @@ class StackedHourglass(nn.Module):
         depth: int = 4,
         sources: int = 2,
         fold: int = 1,
-        growth: int = 0,
         dropout: float = 0.0,
-        gain: float = 1.0,
         checkpointing: bool = False,
         channels_last: bool = False,
     ) -> None:
@@ -92,14 +83,11 @@ class StackedHourglass(nn.Module):
         sizes = {"stacks": stacks, "channels": channels, "depth": depth, "sources": sources, "fold": fold}
         for name, value in sizes.items():
             check_whole(f"model.{name}", value)
-        check_whole("model.growth", growth, least=0)
-        if not (isinstance(gain, int | float) and 0 < gain < math.inf):
-            raise SettingError(f"model.gain={gain!r} is not allowed: give a number above 0")
         if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
             raise SettingError(f"model.dropout={dropout!r} is not allowed: give a number from 0 up to 1, without 1")
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
-        self.config = sizes | {"growth": growth}
+        self.config = sizes
         """What rebuilds this network: plain numbers, kept in checkpoints."""
         self.fold = fold
         self.checkpointing = checkpointing
@@ -114,7 +102,7 @@ class StackedHourglass(nn.Module):
             conv(half, half, 3),
             conv(half, channels, 3),
         )
-        self.hourglasses = nn.ModuleList(Hourglass(channels, depth, growth, dropout) for _ in range(stacks))
+        self.hourglasses = nn.ModuleList(Hourglass(channels, depth, dropout) for _ in range(stacks))
         self.features = nn.ModuleList(
             nn.Sequential(conv(channels, channels, 3), conv(channels, channels, 1)) for _ in range(stacks)
         )
@@ -122,7 +110,7 @@ class StackedHourglass(nn.Module):
         # The last stack has no next one, hence no links: every parameter gets a gradient.
         self.feature_links = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
         self.mask_links = nn.ModuleList(nn.Conv2d(masks, channels, 1) for _ in range(stacks - 1))
-        self.apply(partial(_initialise, gain))
+        self.apply(_initialise)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def forward(self, magnitude: Tensor) -> Tensor:
@@ -157,9 +145,9 @@ class StackedHourglass(nn.Module):
         return torch.stack(stack_masks)
 
 
-def _initialise(gain: float, module: nn.Module) -> None:
-    """Weights from N(0, gain^2 / fan-in), biases 0, as the paper's code has it with a gain of 1."""
+def _initialise(module: nn.Module) -> None:
+    """Weights from N(0, 1 / fan-in), biases 0, as the paper's code has it."""
     if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # which imports a compiler for it
-        nn.init.normal_(module.weight, std=gain / math.sqrt(module.weight[0].numel()))
+        nn.init.normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
         assert module.bias is not None
         nn.init.zeros_(module.bias)

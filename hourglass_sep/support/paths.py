@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
-CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+CONFIG_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAGE_DIR.parent / "conf"
 """Hydra's config folder: inside the package when installed from a wheel, beside it in a checkout."""
 
-WEIGHTS_DIR = _PACKAGE / "weights"
+WEIGHTS_DIR = PACKAGE_DIR / "weights"
 """The weights that ship with the package: NAME.safetensors with its card NAME.json."""
 
 

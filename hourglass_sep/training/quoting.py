@@ -39,8 +39,6 @@ def hydra_argument(argument: str, multirun: bool = False) -> str:
     if not found or argument.startswith("-"):
         return argument
     mark, key, value = found["mark"], found["key"], found["value"]
-    if key == "stacks":  # Hydra refuses whole numbers as names of a group's options
-        return f"{key}={_quote_numbers(value)}"
     if _PATHS.match(key):
         return f"{mark}{key}={_path(key, os.path.expanduser(value), multirun)}"
     if _is_read(argument):
@@ -69,10 +67,6 @@ def _path(key: str, value: str, multirun: bool) -> str:
             return value
         return ",".join(_path(key, part, multirun) for part in value.split(","))
     return quote(value)
-
-
-def _quote_numbers(values: str) -> str:
-    return re.sub(r"\b(\d+)\b(?!')", r"'\1'", values)
 
 
 def _is_read(argument: str) -> bool:
