@@ -1,8 +1,8 @@
 """Say what works here and what to do about the rest: ``hourglass-sep doctor``, or ``python -m hourglass_sep.doctor``.
 
 The exit code is 0 if everything works that separating songs needs: neither a GPU, nor MIR-1K, nor a W&B account.
-Nothing is sent anywhere, and no key is printed. Everything is imported where it is used: whatever is broken, the rest is
-still examined (`hourglass_sep.diagnostics`).
+Nothing is sent anywhere, and no key is printed. Everything is imported where it is used: whatever is broken, the rest
+is still examined (`hourglass_sep.diagnostics`).
 """
 
 from __future__ import annotations

@@ -117,6 +117,26 @@ def test_remixing_takes_voice_and_accompaniment_from_different_clips_at_random_l
     assert np.std(levels) == pytest.approx(10 / np.sqrt(6), rel=0.2)  # a difference of two uniform ones
 
 
+class LoudVocals:
+    """An augmentation of a user's own."""
+
+    def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
+        return (clip + 1) % n_clips
+
+    def speed(self, rng: np.random.Generator) -> float:
+        return 1.0
+
+    def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
+        return np.array([0.0, 2.0], dtype=np.float32)
+
+
+def test_an_augmentation_is_any_object_with_its_methods() -> None:
+    drawn = RandomPatches(clips(40000, 30000), STFT, 64, "window", LoudVocals())
+    accompaniment, vocals = drawn[0]["sources"]
+    assert not accompaniment.any()
+    assert vocals.any()
+
+
 @pytest.mark.parametrize("scale", ["window", "clip"])
 def test_a_random_speed_moves_all_pitches_of_a_clip_by_the_same_semitones(scale: str) -> None:
     time = torch.arange(40000) / 8000

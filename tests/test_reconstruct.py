@@ -4,7 +4,7 @@ from openunmix import filtering
 from torch import Tensor
 
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
-from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Wiener
+from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Reconstruction, Wiener
 from hourglass_sep.scoring.metrics import si_sdr
 from hourglass_sep.signal.masks import apply_masks, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.signal.stft import Spectrogram
@@ -85,7 +85,8 @@ def test_the_filter_hears_where_the_sources_are() -> None:
     sources, spectrum, _ = scene(2)
     masks = 0.5 * ideal_ratio_mask(STFT(sources.mean(2))) + 0.25
     scores = {}
-    for name, rule in {"masks": MixturePhase(), "filter": Wiener(2)}.items():
+    rules: dict[str, Reconstruction] = {"masks": MixturePhase(), "filter": Wiener(2)}
+    for name, rule in rules.items():
         stems = rule(masks, spectrum, STFT, 80000)
         scores[name] = float(si_sdr(sources[0].flatten(1), stems[0].flatten(1)).mean())
     assert scores["filter"] > scores["masks"] + 3

@@ -11,7 +11,6 @@ from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.inference.progress import Progress
 from hourglass_sep.inference.reconstruct import MixturePhase
-from hourglass_sep.inference.refinement.refine import NoRefinement
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.metrics import si_sdr
 from hourglass_sep.signal.masks import ideal_ratio_mask
@@ -207,7 +206,7 @@ def test_ideal_masks_separate_real_clips_well(mir1k_root: Path, tiny_separator: 
     assert float(si_sdr(sources, sources.sum(0).expand(2, -1)).max()) < 1
 
 
-class Halve(NoRefinement):
+class Halve:
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         assert masks.shape == (1, 2, 512, magnitude.shape[-1])
         return masks * torch.tensor([0.5, 1.0])[:, None, None]
@@ -218,10 +217,31 @@ def test_refinement_comes_before_the_mask_rule() -> None:
     torch.testing.assert_close(stems["vocals"], stems["accompaniment"])
 
 
-class Swap(MixturePhase):
+def test_functions_of_a_users_own_refine_and_rebuild() -> None:
+    def all_vocals(masks: Tensor, magnitude: Tensor) -> Tensor:
+        return torch.stack([torch.zeros_like(masks[:, 0]), torch.ones_like(masks[:, 0])], 1)
+
+    def upside_down(masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        return -MixturePhase()(masks, spectrum, spectrogram, n_samples)
+
+    song = noise(9000)
+    stems = Separator(Constant(1.0, 0.5), STFT, refine=all_vocals, reconstruct=upside_down).separate(song, 8000)
+    torch.testing.assert_close(stems["vocals"], -song, atol=1e-5, rtol=0)
+    assert float(stems["accompaniment"].abs().max()) < 1e-5
+
+
+def test_what_does_not_refine_is_named() -> None:
+    with pytest.raises(SettingError, match=r"refine='nmf' is not allowed: give a callable"):
+        Separator(Constant(1.0, 0.5), STFT, refine="nmf")  # type: ignore[arg-type]
+    cut = Separator(Constant(1.0, 0.5), STFT, refine=lambda masks, magnitude: masks[..., 1:])
+    with pytest.raises(ValueError, match=r"refine made \(1, 2, 512, 35\) of masks \(1, 2, 512, 36\)"):
+        cut.separate(noise(9000), 8000)
+
+
+class Swap:
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
         assert masks.shape[-2:] == spectrum.shape[-2:] == (513, 1 + n_samples // 256)
-        return super().__call__(masks.flip(1), spectrum, spectrogram, n_samples)
+        return MixturePhase()(masks.flip(1), spectrum, spectrogram, n_samples)
 
 
 @pytest.mark.parametrize("sample_rate_hz", [8000, 16000])

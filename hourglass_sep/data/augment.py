@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from hourglass_sep.support.errors import SettingError
@@ -9,23 +11,36 @@ from hourglass_sep.support.errors import SettingError
 _MOST = 24  # dB or semitones; two octaves are more than any voice is apart from another
 
 
+class Augmentation(Protocol):
+    """What is drawn for a training patch: any object with these methods. Draw from ``rng`` and nothing else."""
+
+    def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
+        """The number of the clip that the voice is taken from, given the accompaniment's."""
+
+    def speed(self, rng: np.random.Generator) -> float:
+        """The speed, and pitch, that a clip is played at; 1.0 is its own."""
+
+    def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
+        """A factor for each source, float32 (S,)."""
+
+
 class NoAugmentation:
     """The clips as they are (the paper's recipe)."""
 
     def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
-        """Which clip the voice is taken from, given the accompaniment's."""
+        """The same clip."""
         return clip
 
     def speed(self, rng: np.random.Generator) -> float:
-        """How much faster, and higher, a clip is played."""
+        """Its own."""
         return 1.0
 
     def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
-        """A factor for each source, float32 (S,)."""
+        """All 1."""
         return np.ones(n_sources, dtype=np.float32)
 
 
-class Remix(NoAugmentation):
+class Remix:
     """Voice and accompaniment from different clips, each at a random level and speed.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass_sep import audio
-from hourglass_sep.data.augment import NoAugmentation
+from hourglass_sep.data.augment import Augmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic.synthesis import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
@@ -82,7 +82,7 @@ class Mir1kDataModule(pl.LightningDataModule):
         segment_frames: int = 64,
         scale: str = "window",
         target: str = "magnitude",
-        augment: NoAugmentation | None = None,
+        augment: Augmentation | None = None,
         split: str = "standard",
         train_singers: Sequence[str] = ("abjones", "amy"),
         validation_songs: Sequence[str] = ("abjones_5", "amy_9", "amy_16"),

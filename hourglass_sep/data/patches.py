@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.audio import resample
-from hourglass_sep.data.augment import NoAugmentation
+from hourglass_sep.data.augment import Augmentation, NoAugmentation
 from hourglass_sep.signal.scale import SCALES, input_scale
 from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.signal.stft import Spectrogram
@@ -85,7 +85,7 @@ class RandomPatches(Dataset):
         spectrogram: Spectrogram,
         segment_frames: int,
         scale: str,
-        augment: NoAugmentation | None = None,
+        augment: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
         if not clips:

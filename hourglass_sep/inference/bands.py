@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.audio import resample
-from hourglass_sep.inference.reconstruct import MixturePhase
+from hourglass_sep.inference.reconstruct import Reconstruction
 from hourglass_sep.signal.masks import share
 from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import NotFiniteError
@@ -42,7 +42,7 @@ class Bands:
         self._low = resample(waveform, sample_rate_hz, stft.sample_rate_hz)
         self.spectrum = stft(self._low)
 
-    def rebuild(self, masks: Tensor, reconstruct: MixturePhase, high_band: str) -> Tensor:
+    def rebuild(self, masks: Tensor, reconstruct: Reconstruction, high_band: str) -> Tensor:
         """Sources (B, S, C, N) from masks.
 
         Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -17,8 +19,8 @@ _MOST_ITERATIONS = 10_000
 _BLOCK_FRAMES = 256
 
 
-class MixturePhase:
-    """Masked magnitudes with the mixture's phase (Park et al. 2018, section 3.2)."""
+class Reconstruction(Protocol):
+    """From masks and the mixture's spectrum to waveforms: any callable of this form."""
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
         """Rebuild the sources.
@@ -32,10 +34,17 @@ class MixturePhase:
         Returns:
             Waveforms (B, S, C, N).
         """
+
+
+class MixturePhase:
+    """Masked magnitudes with the mixture's phase (Park et al. 2018, section 3.2)."""
+
+    def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
+        """See `Reconstruction`."""
         return spectrogram.inverse(apply_masks(masks, spectrum), n_samples)
 
 
-class Wiener(MixturePhase):
+class Wiener:
     """Multichannel Wiener filter from the masked spectra, by expectation maximisation.
 
     Each source is Gaussian with a power for every cell and a covariance of the channels for every bin; both are taken
@@ -52,10 +61,10 @@ class Wiener(MixturePhase):
         self.iterations = iterations
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
-        """See `MixturePhase`."""
+        """See `Reconstruction`."""
         estimates = apply_masks(masks, spectrum)  # (B, S, C, F, T)
         if not estimates.isfinite().all():  # of a diverged network, which must not look like a poor one
-            return super().__call__(masks, spectrum, spectrogram, n_samples)
+            return MixturePhase()(masks, spectrum, spectrogram, n_samples)
         for _ in range(self.iterations):
             estimates = _wiener_step(estimates, spectrum)
         return spectrogram.inverse(estimates, n_samples)
@@ -79,7 +88,7 @@ def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
     return torch.cat(filtered, -1)
 
 
-class Misi(MixturePhase):
+class Misi:
     """Multiple input spectrogram inversion: phases that suit the masked magnitudes, and stems that add up.
 
     Each round takes the phases of the last estimates' spectra and shares out equally what the new ones lack of the
@@ -96,10 +105,10 @@ class Misi(MixturePhase):
         self.iterations = iterations
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
-        """See `MixturePhase`."""
+        """See `Reconstruction`."""
         mixture = spectrogram.inverse(spectrum, n_samples)[:, None]  # (B, 1, C, N)
         magnitude = apply_masks(masks, spectrum.abs())
-        estimates = super().__call__(masks, spectrum, spectrogram, n_samples)
+        estimates = MixturePhase()(masks, spectrum, spectrogram, n_samples)
         for _ in range(self.iterations):
             phases = spectrogram(estimates).angle()
             estimates = spectrogram.inverse(torch.polar(magnitude, phases), n_samples)

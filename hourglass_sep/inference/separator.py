@@ -21,8 +21,8 @@ from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_roundin
 from hourglass_sep.inference.choices import HIGH_BANDS
 from hourglass_sep.inference.limits import excess
 from hourglass_sep.inference.progress import Progress, Ticker
-from hourglass_sep.inference.reconstruct import MixturePhase
-from hourglass_sep.inference.refinement.refine import NoRefinement
+from hourglass_sep.inference.reconstruct import MixturePhase, Reconstruction
+from hourglass_sep.inference.refinement.refine import NoRefinement, Refinement
 from hourglass_sep.inference.segments import Layout, process_in_segments
 from hourglass_sep.inference.windows import Windows
 from hourglass_sep.networks.hourglass import StackedHourglass
@@ -55,8 +55,8 @@ class Separator(nn.Module):
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.signal.masks.share`.
         high_band: what shares out the frequencies above the network's: ``average``, the mean of each frame's masks;
             ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
-        refine: masks (B, S, F, T), magnitude (B, 1, F, T) to refined masks.
-        reconstruct: masks and the mixture's spectrum to waveforms.
+        refine: masks (B, S, F, T) and magnitude (B, 1, F, T) to refined masks, see `Refinement`.
+        reconstruct: masks and the mixture's spectrum to waveforms, see `Reconstruction`.
         batch_windows: windows that go through the network together; by default few on a CPU, whose caches hold no more.
         segment_seconds: about how much of a song is in memory at once.
 
@@ -74,8 +74,8 @@ class Separator(nn.Module):
         scale: str = "window",
         masks: str = "sum_to_one",
         high_band: str = "average",
-        refine: NoRefinement | None = None,
-        reconstruct: MixturePhase | None = None,
+        refine: Refinement | None = None,
+        reconstruct: Reconstruction | None = None,
         batch_windows: int | None = None,
         segment_seconds: float = SEGMENT_SECONDS,
     ) -> None:
@@ -86,9 +86,9 @@ class Separator(nn.Module):
             check_whole("inference.batch_windows", batch_windows)
         if not segment_seconds > 0:
             raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
-        for name, part, kind in (("refine", refine, NoRefinement), ("reconstruct", reconstruct, MixturePhase)):
-            if not isinstance(part, kind | None):
-                raise SettingError(f"{name}={part!r} is not allowed: give an object of hourglass_sep.{name}")
+        for name, part in (("refine", refine), ("reconstruct", reconstruct)):
+            if part is not None and not callable(part):
+                raise SettingError(f"{name}={part!r} is not allowed: give a callable, see hourglass_sep.inference")
         self.network = network
         self.spectrogram = spectrogram
         self.windows = Windows(window_frames, context_frames, fade_frames, scale)
@@ -287,7 +287,10 @@ class Separator(nn.Module):
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
         """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
         masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
-        return share(self.refine(masks, magnitude), self.mask_rule)
+        refined = self.refine(masks, magnitude)
+        if refined.shape != masks.shape:
+            raise ValueError(f"refine made {tuple(refined.shape)} of masks {tuple(masks.shape)}: return the same shape")
+        return share(refined, self.mask_rule)
 
     def stack_masks(
         self,
@@ -309,7 +312,7 @@ class Separator(nn.Module):
 
     @torch.no_grad()
     def render(
-        self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: MixturePhase | None = None
+        self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: Reconstruction | None = None
     ) -> Tensor:
         """Apply masks to a mixture, rebuild the sources, and give the high band its share.
 

@@ -89,14 +89,14 @@ def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor) -> dict[
         masks: the last stack's (S, F, T), clamped.
     """
     label_map = torch.full(masks.shape[1:], -1)
-    for frames, labels in separator.refine.label_maps(magnitude[0, 0]):
+    label_maps = getattr(separator.refine, "label_maps", None)
+    for frames, labels in label_maps(magnitude[0, 0]) if label_maps else ():
         if labels is not None:
             label_map[:, frames] = labels.cpu()
-    if (label_map < 0).all():
-        return {}
     after = separator.refine(masks[None].to(magnitude), magnitude)[0].cpu()
     changed = {name: s for s, name in enumerate(SOURCES) if not torch.equal(masks[s], after[s])}
-    return {"label map": label_map} | {
+    labelled = {"label map": label_map} if (label_map >= 0).any() else {}
+    return labelled | {
         f"mask of {name}, {when}": values[s]
         for name, s in changed.items()
         for when, values in (("before", masks), ("after", after))

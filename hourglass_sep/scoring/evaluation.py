@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 
 import torch
 
@@ -101,6 +103,10 @@ def _fingerprint(separator: Separator) -> str:
 
 def _settings(thing: object) -> str:
     """An object's class and public attributes in words; functions by name, as their addresses differ between runs."""
+    if isinstance(thing, functools.partial):
+        return f"{_settings(thing.func)} {thing.args} {thing.keywords}"
+    if isinstance(thing, FunctionType):
+        return f"{thing.__module__}.{thing.__qualname__}"
     attributes = {name: value for name, value in sorted(vars(thing).items()) if not name.startswith("_")}
     values = {name: getattr(value, "__qualname__", value) for name, value in attributes.items()}
     return f"{type(thing).__qualname__} {values}"

@@ -10,20 +10,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hourglass_sep.inference.refinement import nmf
+from hourglass_sep.inference.refinement.clusters import Combine, check_combine, is_number, label_map, refine_mask
 from hourglass_sep.signal.scale import FLOOR
 from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
-
-RULES = ("max", "mean")
-
-Combine = str | float
-"""How a mask and its clusters' means are combined: ``max``, ``mean``, or the mean's weight in a mix of both, 0 to 1."""
 
 _SEEDS = 2**63
 _MOST = {"rank": 1 << 12, "max_iter": 1 << 14, "seed": None}
@@ -33,75 +30,11 @@ _MOST |= dict.fromkeys(("window_frames", "overlap_frames", "sample_frames"), 1 <
 log = logging.getLogger(__name__)
 
 
-def label_map(W: Tensor, H: Tensor) -> Tensor:  # noqa: N803 - the paper's names
-    """The component that adds most to each cell, F[c, m] = argmax_r W[c, r] H[r, m]; the lowest of equals.
+class Refinement(Protocol):
+    """What a separator does to the network's masks before they are applied: any callable of this form.
 
-    Args:
-        W: templates (F, R), non-negative.
-        H: activations (R, T), non-negative.
-
-    Returns:
-        Labels 0 to R - 1, int64 (F, T). Products are float32, and never more than a few for each cell in memory.
-
-    Raises:
-        ValueError: shapes that do not fit.
+    One that also has ``label_maps(magnitude)``, as `NmfRefinement` has, is drawn with its label map.
     """
-    if W.dim() != 2 or H.dim() != 2 or W.shape[1] != H.shape[0] or not len(H):
-        raise ValueError(f"W has shape {tuple(W.shape)} and H {tuple(H.shape)}, expected (F, R) and (R, T)")
-    w, h = W.float().T.contiguous(), H.float()
-    highest = w[0, :, None] * h[0]
-    product, larger, labels = torch.empty_like(highest), torch.empty_like(highest), torch.zeros_like(highest)
-    for r in range(1, len(w)):
-        torch.mul(w[r, :, None], h[r], out=product)
-        torch.gt(product, highest, out=larger)  # as a number: three times as fast as with booleans
-        torch.maximum(labels, larger.mul_(r), out=labels)
-        torch.maximum(highest, product, out=highest)
-    return labels.long()
-
-
-def clusters(labels: Tensor) -> Tensor:
-    """Number the 4-connected regions of equal label: (F, T) integers to int64 (F, T) from 1 on, on the CPU."""
-    import cc3d
-
-    labels = labels.long().cpu()
-    numbers = cc3d.connected_components((labels - labels.min() + 1).numpy(), connectivity=4)  # 0 would be background
-    return torch.from_numpy(numbers.astype("int64"))
-
-
-def refine_mask(mask: Tensor, labels: Tensor, combine: Combine = "max") -> Tensor:
-    """Average a mask over the clusters of a label map, and combine it with the averages.
-
-    Args:
-        mask: (..., F, T).
-        labels: (F, T), see `label_map`; the same for all masks.
-        combine: ``max``, the larger of mask and mean (the course report's rule); ``mean``; or a number w from 0 to 1
-            for (1 - w) mask + w mean.
-
-    Returns:
-        The refined mask, of the mask's shape, type and device; averages are computed in float64 on the CPU.
-
-    Raises:
-        ValueError: another shape, or a rule that does not exist.
-    """
-    _check_combine(combine)
-    whole = not (labels.is_floating_point() or labels.is_complex())
-    if labels.dim() != 2 or not whole or mask.shape[-2:] != labels.shape or not mask.numel():
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)} and labels {tuple(labels.shape)} of {labels.dtype}: "
-            "expected (..., F, T) and (F, T) of whole numbers"
-        )
-    numbers = clusters(labels).flatten()
-    sizes = torch.bincount(numbers)
-    flat = mask.reshape(-1, numbers.numel()).double().cpu()
-    means = torch.stack([(torch.bincount(numbers, one) / sizes)[numbers] for one in flat])
-    means = means.reshape(mask.shape).to(mask)
-    if combine == "max":
-        return torch.maximum(mask, means)
-    return means if combine == "mean" else torch.lerp(mask, means, float(combine))
-
-
-class NoRefinement:
-    """The masks as the network estimates them."""
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         """Refine masks.
@@ -113,14 +46,17 @@ class NoRefinement:
         Returns:
             Masks of the same shape.
         """
+
+
+class NoRefinement:
+    """The masks as the network estimates them."""
+
+    def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
+        """See `Refinement`."""
         return masks
 
-    def label_maps(self, magnitude: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
-        """The frames of every window of a magnitude (F, T), and its label map; None where there is none."""
-        return iter(())
 
-
-class NmfRefinement(NoRefinement):
+class NmfRefinement:
     """Refinement by NMF and clustering.
 
     Up to ``window_frames`` the magnitude is factorised as a whole. Longer ones learn their templates W once, on frames
@@ -159,7 +95,7 @@ class NmfRefinement(NoRefinement):
             check_whole(f"refine.{name}", value, most=_MOST[name])
         for name, value in {"max_iter": max_iter, "overlap_frames": overlap_frames, "seed": seed}.items():
             check_whole(f"refine.{name}", value, least=0, most=_MOST[name])
-        if not _is_number(beta) or not 0 <= beta <= 2:
+        if not is_number(beta) or not 0 <= beta <= 2:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
         sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
         if not sources:
@@ -173,7 +109,7 @@ class NmfRefinement(NoRefinement):
                 f"refine.overlap_frames={overlap_frames} is not allowed: at most half of "
                 f"refine.window_frames={window_frames}"
             )
-        _check_combine(combine)
+        check_combine(combine)
         self.rank = rank
         self.max_iter = max_iter
         self.beta = float(beta)
@@ -186,7 +122,7 @@ class NmfRefinement(NoRefinement):
         self._said: set[str] = set()
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
-        """As in `NoRefinement`, for the chosen sources.
+        """See `Refinement`; the masks of the chosen sources are refined.
 
         Raises:
             ValueError: shapes that do not fit, or a magnitude that is negative or not finite.
@@ -212,7 +148,7 @@ class NmfRefinement(NoRefinement):
         return total / weight
 
     def label_maps(self, magnitude: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
-        """See `NoRefinement`."""
+        """The frames of every window of a magnitude (F, T), and its label map; None for one that is left unrefined."""
         n_freq, n_frames = magnitude.shape
         whole = n_frames <= self.window_frames
         learned = magnitude if whole else magnitude[:, self._sample(n_frames)]
@@ -278,17 +214,6 @@ def _fade(frames: slice, n_frames: int, overlap: int) -> Tensor:
     up = position if frames.start else torch.full_like(position, math.inf)
     down = position.flip(0) if frames.stop < n_frames else torch.full_like(position, math.inf)
     return torch.minimum(up, down).div(overlap + 1).clamp_max(1)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_combine(combine: object) -> None:
-    if combine in RULES or (_is_number(combine) and 0 <= float(combine) <= 1):  # type: ignore[arg-type]
-        return
-    rules = ", ".join(RULES)
-    raise SettingError(f"refine.combine={combine!r} is not allowed: choose from {rules}, or give a weight from 0 to 1")
 
 
 def _check_inputs(masks: Tensor, magnitude: Tensor) -> None:
