@@ -16,7 +16,7 @@ from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.separation import picture
-from hourglass_sep.results.scores_file import show
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.songs.separate_song import separate_file
 from hourglass_sep.training.build import build_post
 from hourglass_sep.training.entry import hydra_main
@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
     console = Console(soft_wrap=True)
     console.print("Training a small network on synthetic songs, then scoring it and separating a song with it.")
     made = run(cfg)
-    show(made["scores"].parent)
+    show_scores(made["scores"].parent)
     for what, path in made.items():
         console.print(f"{what + ':':<12} {path}")
     console.print("Next: the README says how to train on MIR-1K and how to read the W&B run.")

@@ -17,9 +17,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from hourglass_sep.inference.options import GROUPS
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results.report import log_to_wandb, make_report
-from hourglass_sep.results.scores_file import show, write_results
+from hourglass_sep.results.scores_file import write_results
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.evaluation import evaluate_all
-from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, as_metrics
 from hourglass_sep.signal.stems import ESTIMATE, MIXTURE
 from hourglass_sep.support.checks import check_choice, check_whole
@@ -79,7 +80,9 @@ def run(cfg: DictConfig) -> list[Row]:
     return rows
 
 
-def _log(loggers: Sequence[Logger], rows: Sequence[Row], protocol: Protocol, facts: dict[str, Any], run: Path) -> None:
+def _log(
+    loggers: Sequence[Logger], rows: Sequence[Row], protocol: ScoringProtocol, facts: dict[str, Any], run: Path
+) -> None:
     """The averages for every logger, a report of the run folder for W&B."""
     for logger in loggers:
         status = "failed"
@@ -98,7 +101,7 @@ def _log(loggers: Sequence[Logger], rows: Sequence[Row], protocol: Protocol, fac
 def main(cfg: DictConfig) -> None:
     """The command."""
     run(cfg)
-    show(Path(cfg.paths.run_dir))
+    show_scores(Path(cfg.paths.run_dir))
 
 
 if __name__ == "__main__":

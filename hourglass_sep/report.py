@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hourglass_sep.results.report import Report, log_to_wandb, make_report, show
-from hourglass_sep.results.tables import RESAMPLED
+from hourglass_sep.results.choices import RESAMPLED
 from hourglass_sep.support.terminal import complain, or_exit
+
+if TYPE_CHECKING:  # it imports torch, and --help answers at once
+    from hourglass_sep.results.report import Report
 
 
 def _log(report: Report, out: Path) -> None:
     """Log a report, which is written already, to a W&B run of its own in its folder; what fails there is a warning."""
+    from hourglass_sep.results.report import log_to_wandb
     from hourglass_sep.training.loggers import Attempt, wandb_logger
 
     logger = wandb_logger("hourglass_sep", str(out))
@@ -46,6 +50,8 @@ def run(arguments: Sequence[str] | None = None) -> Report:
         UserError: see `make_report`.
     """
     options = vars(parser().parse_args(arguments))
+    from hourglass_sep.results.report import make_report
+
     to_wandb = options.pop("wandb")
     report = make_report(**options)
     for note in [note for part in report.parts for note in part.notes]:
@@ -57,7 +63,10 @@ def run(arguments: Sequence[str] | None = None) -> Report:
 
 def main() -> None:
     """The command."""
-    or_exit(lambda: show(run()))
+    report = or_exit(run)
+    from hourglass_sep.results.show import show_report
+
+    show_report(report)
 
 
 if __name__ == "__main__":

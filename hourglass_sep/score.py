@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hourglass_sep.data.stem_folders import find_tracks
 from hourglass_sep.results.score_folders import score_folders
-from hourglass_sep.results.scores_file import show
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_whole
@@ -88,7 +88,7 @@ def _names(option: str, text: str, separator: str) -> list[str]:
 def main() -> None:
     """The command."""
     folder = or_exit(run)
-    show(folder)
+    show_scores(folder)
 
 
 if __name__ == "__main__":

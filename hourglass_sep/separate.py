@@ -23,7 +23,7 @@ from hourglass_sep.support.terminal import clean, complain, have_streams, show_t
 
 if TYPE_CHECKING:  # they import torch
     from hourglass_sep.inference.separator import Separator
-    from hourglass_sep.songs.console import Report
+    from hourglass_sep.songs.console import BatchLog
 
 FAILED = 1
 
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     from hourglass_sep.songs.batch import separate_all
-    from hourglass_sep.songs.console import Report
+    from hourglass_sep.songs.console import BatchLog
     from hourglass_sep.songs.plan import Output, plan
     from hourglass_sep.songs.search import find_songs, names_on
 
@@ -129,16 +129,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         overwrite=options.overwrite,
         skip_existing=options.skip_existing,
     )
-    report = Report(options.quiet, options.json)
-    songs = find_songs(options.songs, options.recursive, names_on(sys.stdin), options.out, report.note)
+    log = BatchLog(options.quiet, options.json)
+    songs = find_songs(options.songs, options.recursive, names_on(sys.stdin), options.out, log.note)
     jobs = plan(songs, output)
     to_do = any(job.error is None and not job.skipped for job in jobs)
-    separator = _separator(options, report) if to_do else None
-    separate_all(separator, jobs, output, report, options.verbose)
-    return report.finish()
+    separator = _separator(options, log) if to_do else None
+    separate_all(separator, jobs, output, log, options.verbose)
+    return log.finish()
 
 
-def _separator(options: argparse.Namespace, report: Report) -> Separator:
+def _separator(options: argparse.Namespace, log: BatchLog) -> Separator:
     from hourglass_sep.inference.options import GROUPS, load_options
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.support.devices import choose_device, explain_device
@@ -148,7 +148,7 @@ def _separator(options: argparse.Namespace, report: Report) -> Separator:
         changes["high_band"] = options.high_band
     device = choose_device(options.device)
     separator = Separator.load(options.name, **changes).to(device)
-    report.begin(explain_device(options.device, device))
+    log.begin(explain_device(options.device, device))
     return separator
 
 

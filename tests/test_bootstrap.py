@@ -4,20 +4,12 @@ import numpy as np
 import pytest
 
 from hourglass_sep.results import bootstrap
-from hourglass_sep.results.bootstrap import AVERAGES, average, interval, paired_interval
+from hourglass_sep.results.bootstrap import interval, paired_interval
+from hourglass_sep.scoring.averages import AVERAGES, average
 
 RNG = np.random.default_rng(7)
 SCORES = RNG.normal(9.0, 3.0, 60)
 LENGTHS = RNG.integers(50_000, 190_000, 60)
-
-
-def test_the_averages_are_those_that_protocols_name() -> None:
-    values, lengths = [1.0, 2.0, 9.0, 4.0], [1, 1, 2, 4]
-    assert average(values, lengths, "length_weighted_mean") == pytest.approx(37 / 8)
-    assert average(values, lengths, "mean") == 4
-    assert average(values, lengths, "median") == 3
-    assert average(values[:3], lengths[:3], "median") == 2
-    assert math.isnan(average([], [], "mean"))
 
 
 @pytest.mark.parametrize("kind", AVERAGES)
@@ -109,7 +101,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         paired_interval([1.0, 2.0], [1.0], [1, 1], "mean")
 
 
-@pytest.mark.parametrize("kind", bootstrap.AVERAGES)
+@pytest.mark.parametrize("kind", AVERAGES)
 @pytest.mark.parametrize("groups", [None, [f"singer {k % 7}" for k in range(50)]])
 def test_draws_in_blocks_are_the_draws_of_one_table(
     kind: str, groups: list[str] | None, monkeypatch: pytest.MonkeyPatch

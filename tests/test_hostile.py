@@ -22,8 +22,9 @@ from hourglass_sep import audio, export, report
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.results import figures, pools, scores_file, tables
-from hourglass_sep.results.report import make_report, show
+from hourglass_sep.results import figures, scores_file, tables
+from hourglass_sep.results.report import make_report
+from hourglass_sep.results.show import show_report, show_scores
 from hourglass_sep.scoring.evaluation import evaluate, evaluate_all
 from hourglass_sep.scoring.journal import Journal
 from hourglass_sep.scoring.protocols import load_protocol
@@ -384,7 +385,7 @@ def test_settings_of_a_file_of_scores_have_the_bounds_of_a_card(key: str, tiny_m
 
 
 def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(scores_file, "_MOST_BYTES", 1 << 20)
     with pytest.raises(UserError, match="/dev/zero has more than 1 MB"):
         make_report(["/dev/zero"], tmp_path / "out")
 
@@ -431,7 +432,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(
     content = scores(clip=name, system=name, source=name, model=name, name=name)
     (tmp_path / "scores.json").write_text(json.dumps(content))
     made = make_report([tmp_path], tmp_path / "out")
-    show(made)
+    show_report(made)
     text = (tmp_path / "out" / "report.md").read_text()
     for cause in (r"<b>", r"\]\(http", r"!\[x\]", "\x1b", r"a\|b", "\u202e", "https://", r"www\.", r"\$x", "`code`"):
         assert not re.search(r"(?<!\\)" + cause, text), cause
@@ -518,8 +519,8 @@ def test_tables_that_nobody_reads_end_nothing(reader: str, tmp_path: Path, monke
     made = make_report([tmp_path], tmp_path / "out")
     with monkeypatch.context() as patch, stream:
         patch.setattr(sys, "stdout", stream)
-        scores_file.show(tmp_path)
-        show(made)
+        show_scores(tmp_path)
+        show_report(made)
 
 
 @pytest.mark.parametrize("buffering", [1, -1])

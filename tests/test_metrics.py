@@ -21,10 +21,7 @@ from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
 from hourglass_sep.scoring.metrics import (
     bss_eval_images,
     bss_eval_sources,
-    global_score,
-    mean_score,
     median,
-    median_score,
     nsdr,
     si_sdr,
 )
@@ -360,21 +357,6 @@ def test_nsdr_is_the_gain_over_the_mixture_and_nan_where_that_means_nothing() ->
     assert gains.isnan().tolist() == [False, True, True, True]
 
 
-def test_global_score_weighs_clips_by_their_length() -> None:
-    assert global_score([1.0, 4.0], [30000, 60000]) == pytest.approx(3.0)
-    assert global_score([1.0, math.nan, 290.0, 4.0], [30000, 99, 99, 60000]) == pytest.approx(3.0)
-    assert math.isnan(global_score([math.nan], [10]))
-
-
-def test_other_averages_do_not_weigh_and_leave_out_the_same() -> None:
-    values, lengths = [1.0, math.nan, 290.0, 4.0, 10.0], [30000, 99, 99, 60000, 1]
-    assert mean_score(values, lengths) == pytest.approx(5.0)
-    assert median_score(values, lengths) == pytest.approx(4.0)
-    assert median_score(values[:4], lengths[:4]) == pytest.approx(2.5)
-    assert math.isnan(mean_score([math.nan], [10]))
-    assert math.isnan(median_score([], []))
-
-
 def test_the_median_is_numpys_without_nan() -> None:
     table = noise(6, 7)
     table[0, :3], table[1, :], table[2, 4], table[3, :4] = math.nan, math.nan, math.inf, math.inf
@@ -395,8 +377,6 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         bss_eval_images(noise(2, 2000), noise(2, 2000), 512, 0)
     with pytest.raises(ValueError, match=r"\(2, 7\)"):
         si_sdr(noise(2, 8), noise(2, 7))
-    with pytest.raises(ValueError, match="2 lengths for 1 values"):
-        global_score([1.0], [1, 2])
     with pytest.raises(ValueError, match="filter_length is 0"):
         BssEval(noise(2, 2000), 0)
 

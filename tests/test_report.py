@@ -14,7 +14,8 @@ from wandb_files import OfflineRun
 
 from hourglass_sep import audio, report
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
-from hourglass_sep.results.report import Report, make_report, show
+from hourglass_sep.results.report import Report, make_report
+from hourglass_sep.results.show import show_report
 from hourglass_sep.results.tables import cell
 from hourglass_sep.scoring.rows import summarise
 from hourglass_sep.support.errors import UserError
@@ -407,7 +408,7 @@ def test_names_are_drawn_and_shown_as_they_are(tmp_path: Path, out: Path) -> Non
     content = rows(odd, "model") + rows(odd, "$^$", "$5_ & $^")
     tracks = {"kind": "stems", "tracks": {name: {} for name in odd}}
     part = make_report([write(tmp_path / "run", content, audio=tracks)], out, worst=2).parts[0]
-    show(Report([part], []))
+    show_report(Report([part], []))
     assert "does not say where" in part.notes[0]
     labels = [text.get_text() for axis in part.figures["nsdr"].axes for text in axis.get_yticklabels()]
     assert "\\$^\\$" in labels  # what matplotlib shows as $^$
@@ -455,7 +456,7 @@ def test_the_terminal_shows_every_number_within_100_columns(
         for row in rows(noisy(-12.5, 1), name, source)
     ]
     result = make_report([write(tmp_path / "run", content, protocol)], out)
-    show(result)
+    show_report(result)
     text = capsys.readouterr().out
     lines = [line for line in text.splitlines() if not line.startswith(str(tmp_path))]
     assert max(map(len, lines)) <= 100

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hourglass_sep.results.scores_file import by_score, show, table, write_results
+from hourglass_sep.results.scores_file import ranked, write_results
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.metrics import bss_eval_sources
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, as_metrics, count_unscored, merge_rows, score_clip, summarise
@@ -117,24 +118,23 @@ def test_results_are_plain_json_with_null_for_no_score(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["scores.csv", "scores.json"]
 
 
-def test_the_table_shows_a_dash_where_there_is_no_score(tmp_path: Path) -> None:
+def test_the_table_shows_a_dash_where_there_is_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(c, 10, v, s) for s in ("vocals", "accompaniment") for c, v in (("a", None), ("b", None))]
     write_results(tmp_path, rows, MIR1K, "model", {})
-    cells = [list(column.cells) for column in table(json.loads((tmp_path / "scores.json").read_text())).columns]
-    assert list(map(str, cells[0])) == ["model", ""]
-    assert sorted(map(str, cells[1])) == ["accompaniment", "vocals"]
-    assert cells[2:] == [["-", "-"]] * 3
+    show_scores(tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for source in ("vocals", "accompaniment"):
+        assert ["│", source, *["│", "-"] * 3, "│"] in lines
 
 
 def test_the_table_goes_from_the_mixture_to_the_best_system() -> None:
-    systems = {"oracle": 13.0, "model": 9.0, "mixture": 0.0, "broken": None, "poor": -1.0}
-    summary = averages([row("a", 10, value, system=system) for system, value in systems.items()])
-    assert by_score(summary, "gnsdr") == ["mixture", "broken", "poor", "model", "oracle"]
+    values = {"oracle": [13.0], "model": [8.0, 10.0], "mixture": [0.0], "broken": [], "poor": [-1.0]}
+    assert ranked(values) == ["mixture", "broken", "poor", "model", "oracle"]
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path, [row("a", 10, 1.5, "[red]x", "e[/b]")], MIR1K, "e[/b]", {})
-    show(tmp_path)
+    show_scores(tmp_path)
     out = capsys.readouterr().out
     assert "e[/b]" in out
     assert "[red]x" in out
@@ -156,7 +156,7 @@ def test_what_is_shown_names_the_protocol_its_hash_and_the_rows_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_results(tmp_path, [row("a", 10, 1.5), row("b", 10, None)], MIR1K, "model", {})
-    show(tmp_path)
+    show_scores(tmp_path)
     out = " ".join(capsys.readouterr().out.split())
     for words in (f"mir1k {MIR1K.hash}", "512 taps", "1 rows have no score", "1.50"):
         assert words in out

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hourglass_sep import audio, separate
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.songs.console import Report
+from hourglass_sep.songs.console import BatchLog
 from hourglass_sep.songs.separate_song import separate_file
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import replacing
@@ -415,7 +415,7 @@ def test_closed_and_full_streams_do_not_matter(shell: str) -> None:
 
 
 def test_an_interrupted_command_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    report = Report()
+    report = BatchLog()
     report.interrupted(3)
     assert report.finish() == 1
     assert "interrupted: 0 of 3 song(s) done" in capsys.readouterr().err

@@ -12,8 +12,9 @@ from test_metrics import museval_bss_eval
 
 from hourglass_sep import score
 from hourglass_sep.data.stem_folders import find_tracks
-from hourglass_sep.results import score_folders, scores_file
+from hourglass_sep.results import score_folders
 from hourglass_sep.results.report import make_report
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.support.errors import UserError
 
 RATE = 8000
@@ -310,7 +311,7 @@ def test_a_name_that_is_no_text_is_scored_written_down_and_reported(tmp_path: Pa
         (tmp_path / root / "plain").rename(tmp_path / root / name)
     arguments = ["--reference", str(tmp_path / "ref"), "--estimate", str(tmp_path / "est"), "-o", str(tmp_path / "out")]
     score.run([*arguments, "--protocol", "si_sdr"])
-    scores_file.show(tmp_path / "out")
+    show_scores(tmp_path / "out")
     assert {row["clip"] for row in json.loads((tmp_path / "out" / "scores.json").read_text())["rows"]} == {name}
     assert r"caf\udce9" in (tmp_path / "out" / "scores.csv").read_text()
     make_report([tmp_path / "out"], tmp_path / "report")

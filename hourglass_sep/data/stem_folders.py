@@ -20,7 +20,7 @@ from hourglass_sep import audio
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import DataError
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+STEM_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 MOST_LACKING_SECONDS = 0.25
 """By which stems may be longer or shorter than the first reference: what encoders pad and STFTs leave out."""
@@ -183,7 +183,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
         below.sort()
         paths += [Path(folder) / name for name in names]
     for path in sorted(paths):
-        if path.suffix.lower() in SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
+        if path.suffix.lower() in STEM_SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})
             if path.exists() and not path.is_file():
                 raise DataError(f"{path} is no file: remove it")
@@ -191,7 +191,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
                 raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
             stems[path.stem] = path
     if not folders:
-        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or {', '.join(SUFFIXES[1:])})")
+        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or {', '.join(STEM_SUFFIXES[1:])})")
     return folders
 
 

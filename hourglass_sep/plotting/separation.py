@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from hourglass_sep.audio import resample
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.plotting.panels import DYNAMIC_RANGE_DB, draw
 from hourglass_sep.signal.stems import SOURCES
-
-_DYNAMIC_RANGE_DB = 70.0
-_IMAGE: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
 
 
 @torch.inference_mode()
@@ -65,14 +61,13 @@ def picture(
     extent = (start_seconds, start_seconds + seconds, 0.0, stft.n_freq / stft.n_fft * stft.sample_rate_hz / 1000)
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (unit, images) in zip(parts, rows.items(), strict=True):
-        low_end, high_end = (top_db - _DYNAMIC_RANGE_DB, top_db) if unit == "dB" else (0.0, 1.0)
+        low_end, high_end = (top_db - DYNAMIC_RANGE_DB, top_db) if unit == "dB" else (0.0, 1.0)
         axes = part.subplots(1, len(images), squeeze=False, sharex=True, sharey=True)[0]
         for axis, (title, values) in zip(axes, images.items(), strict=True):
             if values.is_floating_point():
-                image = axis.imshow(values, vmin=low_end, vmax=high_end, cmap="magma", **_IMAGE, extent=extent)
+                image = draw(axis, values, extent, low_end, high_end)
             else:  # labels, whose order means nothing
-                colours = {"vmin": 0, "vmax": 19, "cmap": "tab20", "interpolation": "nearest"}
-                axis.imshow(values % 20, **colours, **_IMAGE, extent=extent)
+                draw(axis, values % 20, extent, 0, 19).set(cmap="tab20", interpolation="nearest")
             axis.set_title(title, fontsize="small")
             axis.set_xlabel("seconds")
         axes[0].set_ylabel("kHz")

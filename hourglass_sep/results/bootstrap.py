@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-AVERAGES = ("length_weighted_mean", "mean", "median")
+from hourglass_sep.scoring.averages import Array, average, averages_of_draws, checked
+
 RESAMPLES = 2000
 LEVEL = 0.95
 _BLOCK_CELLS = 1 << 23
-
-Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -39,24 +38,6 @@ class Interval(NamedTuple):
     clips: int
 
 
-def average(values: ArrayLike, n_samples: ArrayLike, kind: str) -> float:
-    """The average over clips that a protocol reports.
-
-    Args:
-        values: one score a clip, in dB, all finite.
-        n_samples: the clips' lengths.
-        kind: a name from `AVERAGES`.
-
-    Returns:
-        The average in dB, NaN without clips.
-
-    Raises:
-        ValueError: an unknown kind, or not one length for each value.
-    """
-    values, n_samples = _checked(values, n_samples, kind)
-    return float(_averages(values, n_samples, np.ones((1, len(values))), kind)[0]) if len(values) else math.nan
-
-
 def interval(
     values: ArrayLike, n_samples: ArrayLike, kind: str, groups: Sequence[str] | None = None, seed: int = 0
 ) -> Interval:
@@ -72,7 +53,7 @@ def interval(
     Raises:
         ValueError: an unknown kind, or not one length and group for each value.
     """
-    values, n_samples = _checked(values, n_samples, kind)
+    values, n_samples = checked(values, n_samples, kind)
     return _interval([values], n_samples, kind, groups, seed)
 
 
@@ -99,18 +80,9 @@ def paired_interval(
     Raises:
         ValueError: an unknown kind, or not one score, length and group for each clip.
     """
-    first, n_samples = _checked(first, n_samples, kind)
-    second, n_samples = _checked(second, n_samples, kind)
+    first, n_samples = checked(first, n_samples, kind)
+    second, n_samples = checked(second, n_samples, kind)
     return _interval([first, second], n_samples, kind, groups, seed)
-
-
-def _checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, Array]:
-    if kind not in AVERAGES:
-        raise ValueError(f"average {kind!r} is not allowed: choose from {', '.join(AVERAGES)}")
-    scores, lengths = np.asarray(values, np.float64), np.asarray(n_samples, np.float64)
-    if scores.ndim != 1 or scores.shape != lengths.shape:
-        raise ValueError(f"lengths {lengths.shape} for values {scores.shape}, allowed: one each")
-    return scores, lengths
 
 
 def _interval(
@@ -129,7 +101,7 @@ def _interval(
         return Interval(value, math.nan, math.nan, n_clips)
     counts = _draw(members, seed)
     drawn, *other_draws = [
-        np.concatenate([_averages(values, n_samples, counts[rows], kind) for rows in _blocks(n_clips)])
+        np.concatenate([averages_of_draws(values, n_samples, counts[rows], kind) for rows in _blocks(n_clips)])
         for values in systems
     ]
     low, high = np.quantile(drawn - sum(other_draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -155,16 +127,3 @@ def _draw(members: tuple[int, ...], seed: int) -> NDArray[np.uint16]:
         flat = (chosen + n_groups * np.arange(n_draws)[:, None]).ravel()
         counts[rows] = np.bincount(flat, minlength=n_draws * n_groups).reshape(n_draws, n_groups)[:, places]
     return counts
-
-
-def _averages(values: Array, n_samples: Array, counts: NDArray[Any], kind: str) -> Array:
-    """Averages of draws, (n_draws,), from how often each holds each clip, (n_draws, n_clips)."""
-    if kind == "median":
-        order = np.argsort(values)
-        ranks = counts[:, order].cumsum(1, dtype=np.int64)  # how many clips of the draw are at or below each
-        total = ranks[:, -1:]
-        middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
-        return (middles[0] + middles[1]) / 2
-    weights = n_samples if kind == "length_weighted_mean" else np.ones_like(n_samples)
-    counts = counts.astype(np.float64)
-    return counts @ (weights * values) / (counts @ weights)

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from hourglass_sep.results.bootstrap import Array, average
-from hourglass_sep.results.pools import Pool, System, spelt
+from hourglass_sep.plotting.panels import Example, plain, shortened
+from hourglass_sep.results.pools import Pool, ScoredSystem, spelt
+from hourglass_sep.scoring.averages import Array, average
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
-from hourglass_sep.support.terminal import clean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DPI = 110
 _MOST_BOXES = 40
 _MOST_PANELS = 8
-_LONGEST_NAME = 60
-_DYNAMIC_RANGE_DB = 70.0
 _LONGEST_SECONDS = 12.0
 _RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
 
-Stems = dict[str, "Tensor"]
+Sounds = dict[str, "Tensor"]
 """Waveforms (N) by name: the sources and the mixture."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A clip to look at.
-
-    Attributes:
-        title: clip, source and score.
-        levels_db: spectrograms (F, T) of mixture, reference and estimate; 0 is the mixture's peak.
-    """
-
-    title: str
-    levels_db: dict[str, Array]
 
 
 def box_plot(pool: Pool, metric: str) -> Figure:
@@ -95,68 +75,19 @@ def box_plot(pool: Pool, metric: str) -> Figure:
             )
             centre = average(values, n_samples, pool.average)
             axis.plot(centre, position, "D", color=colour, markersize=6, markeredgecolor="white", zorder=5)
-        axis.set_title(_plain(_shortened(source)))
+        axis.set_title(plain(shortened(source)))
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)
-        axis.set_yticks(range(len(names)), [_plain(_shortened(name)) for name in names])
+        axis.set_yticks(range(len(names)), [plain(shortened(name)) for name in names])
         axis.set_ylim(-0.6, max(len(names), 1) - 0.4)
     for axis in axes[-1]:
-        axis.set_xlabel(_plain(f"{spelt(metric)}, dB"))
+        axis.set_xlabel(plain(f"{spelt(metric)}, dB"))
     title = f"{pool.protocol['name']}, {len(pool.clips)} clips: {spelt(metric)} of each (dots), quartiles (boxes)"
-    figure.suptitle(_plain(f"{title}, the table's {pool.headline[metric]} (diamonds)"), fontsize="medium")
+    figure.suptitle(plain(f"{title}, the table's {pool.headline[metric]} (diamonds)"), fontsize="medium")
     return figure
 
 
-def spectrograms(examples: Sequence[Example]) -> Figure:
-    """A row per example: mixture, reference, estimate, all on one scale."""
-    figure = Figure(figsize=(11.5, 0.6 + 1.7 * len(examples)), layout="constrained")
-    axes = figure.subplots(len(examples), len(examples[0].levels_db), squeeze=False, sharex="row", sharey=True)
-    for row, example in zip(axes, examples, strict=True):
-        row[0].set_title(_plain(example.title), fontsize="small", loc="left", weight="bold")
-        row[0].set_ylabel("kHz", fontsize="small")
-        for axis, (kind, levels_db) in zip(row, example.levels_db.items(), strict=True):
-            extent = (0.0, levels_db.shape[1] * _HOP / _RATE_HZ, 0.0, _RATE_HZ / 2000)
-            image = axis.imshow(
-                levels_db, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=-_DYNAMIC_RANGE_DB, vmax=0.0
-            )
-            axis.tick_params(labelsize="x-small")
-            label = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 2}
-            axis.text(0.01, 0.95, kind, transform=axis.transAxes, color="white", fontsize="small", va="top", bbox=label)
-    for axis in axes[-1]:
-        axis.set_xlabel("seconds", fontsize="small")
-    bar = figure.colorbar(image, ax=axes, aspect=15 * len(examples), fraction=0.02, pad=0.01)
-    bar.set_label("dB, 0 is the mixture's peak", fontsize="small")
-    bar.ax.tick_params(labelsize="x-small")
-    return figure
-
-
-def _plain(text: str) -> str:
-    """Text without TeX and control characters: dollar signs are themselves."""
-    return clean(_shortened(text, 2 * _LONGEST_NAME)).replace("$", r"\$")
-
-
-def _shortened(text: str, longest: int = _LONGEST_NAME) -> str:
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's content."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a song's name in a script that the font lacks
-        figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """The figure as an image (height, width, 3), 8 bit."""
-    figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
-def find_examples(system: System, records: Sequence[dict[str, Any]], metric: str) -> tuple[list[Example], str]:
+def find_examples(system: ScoredSystem, records: Sequence[dict[str, Any]], metric: str) -> tuple[list[Example], str]:
     """Remake or read the sounds behind the worst clips.
 
     Args:
@@ -186,7 +117,9 @@ def find_examples(system: System, records: Sequence[dict[str, Any]], metric: str
             )
             continue
         sounds = {"mixture": references[MIXTURE], "reference": references[record["source"]], "estimate": estimate}
-        examples.append(Example(title(record, metric), _levels_db(sounds)))
+        levels_db = _levels_db(sounds)
+        seconds = levels_db[MIXTURE].shape[1] * _HOP / _RATE_HZ
+        examples.append(Example(title(record, metric), levels_db, seconds, _RATE_HZ / 2000))
     return examples, problems[0] if problems else ""
 
 
@@ -196,7 +129,7 @@ def title(record: dict[str, Any], metric: str) -> str:
     return f"{record['rank']}. {record['clip']}, {record['source']}: {name} {record[name]:z.2f} dB"
 
 
-def _levels_db(sounds: Stems) -> dict[str, Array]:
+def _levels_db(sounds: Sounds) -> dict[str, Array]:
     from hourglass_sep.signal.stft import Spectrogram
 
     stft = Spectrogram(_RATE_HZ, _N_FFT, _HOP, _N_FFT // 2)
@@ -205,7 +138,7 @@ def _levels_db(sounds: Stems) -> dict[str, Array]:
     return {kind: 20 * np.log10(np.maximum(m / peak, 1e-8)) for kind, m in magnitudes.items()}
 
 
-def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+def _loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]:
     """What finds a clip's references and the system's estimate of one source, (N) at `_RATE_HZ`.
 
     Raises:
@@ -220,7 +153,7 @@ def _loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
     raise UserError(f"{system.file.path} does not say where the sounds of {system.own_name} are")
 
 
-def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+def _mir1k_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]:
     from hourglass_sep.checkpoints.card import inference_problem
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
     from hourglass_sep.inference.options import build
@@ -247,7 +180,7 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
             raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error
 
     @cache  # a clip may be among the worst by several sources
-    def separate(name: str) -> tuple[Stems, Stems]:
+    def separate(name: str) -> tuple[Sounds, Sounds]:
         if name not in clips:
             raise UserError(f"{name} is not in {facts['root']}")
         sources = clips[name].load()  # (S, N)
@@ -256,14 +189,14 @@ def _mir1k_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         stems = dict(zip(SOURCES, sources, strict=True)) | {MIXTURE: mixture}
         return _shown(stems, SAMPLE_RATE_HZ), _shown(estimates, SAMPLE_RATE_HZ)
 
-    def load(name: str, source: str) -> tuple[Stems, Tensor]:
+    def load(name: str, source: str) -> tuple[Sounds, Tensor]:
         references, estimates = separate(name)
         return references, estimates[source]
 
     return load
 
 
-def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
+def _stems_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]:
     from hourglass_sep import audio
 
     tracks = system.file.audio["tracks"]
@@ -273,7 +206,7 @@ def _stems_loader(system: System) -> Callable[[str, str], tuple[Stems, Tensor]]:
         mono = _sum([waveform.mean(0) for waveform, _ in waveforms])
         return _shown({"": mono}, waveforms[0][1])[""]
 
-    def load(clip: str, source: str) -> tuple[Stems, Tensor]:
+    def load(clip: str, source: str) -> tuple[Sounds, Tensor]:
         try:
             files = tracks[clip]["references"] | {None: [tracks[clip]["estimates"][source]]}
         except (KeyError, TypeError) as error:
@@ -298,7 +231,7 @@ def _sum(waveforms: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _shown(stems: Stems, rate_hz: int) -> Stems:
+def _shown(stems: Sounds, rate_hz: int) -> Sounds:
     """The first seconds of waveforms (N), at `_RATE_HZ`."""
     from hourglass_sep.audio import resample
 

@@ -5,28 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
+from hourglass_sep.plotting import panels
 from hourglass_sep.results import figures, tables
-from hourglass_sep.results.pools import Pool, Scores, System, pools, read_scores, spelt
-from hourglass_sep.results.tables import RESAMPLED, Record, code, plain
+from hourglass_sep.results.choices import RESAMPLED
+from hourglass_sep.results.pools import Pool, ScoredSystem, pools, spelt
+from hourglass_sep.results.scores_file import ScoresFile, read_scores
+from hourglass_sep.results.tables import Record, code, plain
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import write_all
-from hourglass_sep.support.screen import Screen
-from hourglass_sep.support.terminal import clean, printing, tell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLUMNS = 100
 _MOST_DRAWN = 20
 
 
@@ -50,7 +46,7 @@ class Part:
     scores: list[Record]
     differences: list[Record]
     worst: list[Record]
-    examples: list[figures.Example]
+    examples: list[panels.Example]
     figures: dict[str, Figure]
     notes: list[str]
 
@@ -110,11 +106,11 @@ def make_report(
     for name, table in (("report", "scores"), ("differences", "differences"), ("worst", "worst")):
         contents[f"{name}.csv"] = _csv(parts, table)
     for part in parts:
-        contents |= {f"{name}.png": figures.png(figure) for name, figure in part.figures.items()}
+        contents |= {f"{name}.png": panels.png(figure) for name, figure in part.figures.items()}
     return Report(parts, write_all(Path(out), contents))
 
 
-def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[System, System] | None:
+def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[ScoredSystem, ScoredSystem] | None:
     """The two systems to compare, if this protocol has them."""
     if compare is None:
         return (pool.models[-1], pool.models[0]) if len(pool.models) == 2 else None
@@ -133,7 +129,7 @@ def _prefix(pool: Pool, found: Sequence[Pool]) -> str:
 
 def _part(
     pool: Pool,
-    pair: tuple[System, System] | None,
+    pair: tuple[ScoredSystem, ScoredSystem] | None,
     metric: str,
     worst: int,
     seed: int,
@@ -148,12 +144,12 @@ def _part(
     examples, problem = figures.find_examples(judged, drawn, metric) if clips else ([], "")
     drawings = {prefix + name: figures.box_plot(pool, name) for name in pool.headline}
     if examples:
-        drawings[f"{prefix}worst"] = figures.spectrograms(examples)
+        drawings[f"{prefix}worst"] = panels.spectrograms(examples)
     notes = [f"{len(drawn) - len(examples)} spectrograms of worst clips are left out: {problem}"] if problem else []
     return Part(pool, metric, scores, differences, clips, examples, drawings, notes)
 
 
-def _markdown(files: Sequence[Scores], parts: Sequence[Part], seed: int, resample: str) -> str:
+def _markdown(files: Sequence[ScoresFile], parts: Sequence[Part], seed: int, resample: str) -> str:
     sections = ["# Separation scores", "\n".join(f"- {plain(file.name)}: {code(str(file.path))}" for file in files)]
     for part in parts:
         pool = part.pool
@@ -203,35 +199,15 @@ def log_to_wandb(report: Report, run: Any) -> None:
             content[f"report/{name}"] = wandb.Table([*tables.COLUMNS[name]], data)
     rows = []
     for part in report.parts:
-        pictures = {example.title: figures.spectrograms([example]) for example in part.examples}
+        pictures = {example.title: panels.spectrograms([example]) for example in part.examples}
         for record in part.worst:
             title = figures.title(record, part.metric)
-            picture = wandb.Image(figures.pixels(pictures[title])) if title in pictures else None
+            picture = wandb.Image(panels.pixels(pictures[title])) if title in pictures else None
             shared = [record[name] for name in tables.COLUMNS["worst"]]
             rows.append([*shared, spelt(part.metric), record[spelt(part.metric)], picture])
         for name, figure in part.figures.items():
             key = f"{name}_spectrograms" if name.endswith("worst") else name  # report/worst is the table
-            content[f"report/{key}"] = wandb.Image(figures.pixels(figure))
+            content[f"report/{key}"] = wandb.Image(panels.pixels(figure))
     columns = [*tables.COLUMNS["worst"], "metric", "value", "spectrograms"]
     content["report/worst"] = wandb.Table([*columns], rows)
     run.log(content)
-
-
-def show(report: Report) -> None:
-    """Print the tables, within 100 columns, and the files."""
-    console = Screen(width=min(Screen().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
-    for part in report.parts:
-        separator = " " if len(part.pool.headline) <= 3 else "\n"
-        header, *body = tables.main_table(part.pool, part.scores, separator)
-        table = Table("", title=Text(f"{clean(part.pool.title)}, {len(part.pool.clips)} clips, dB [95 % interval]"))
-        for label in header[2:]:
-            table.add_column(Text(clean(label)), justify="right", no_wrap=True)
-        for before, (system, source, *cells) in zip([header, *body], body, strict=False):
-            if system != before[0]:
-                table.add_section()
-                table.add_row(Text(clean(system), "bold"))
-            table.add_row(*map(Text, [f"  {clean(source)}", *cells]))
-        with printing():
-            console.print(table)
-    for path in report.paths:
-        tell_path(path, sys.stdout)

@@ -8,14 +8,14 @@ from pathlib import Path
 from hourglass_sep.data.stem_folders import Track
 from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.scoring.journal import journal_of, score_all
-from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, score_clip
 from hourglass_sep.support.provenance import code_hash, provenance
 from hourglass_sep.support.terminal import complain
 
 
 def score_track(
-    protocol: Protocol, system: str, track: Track, device: str = "cpu", lacking: dict[str, int] | None = None
+    protocol: ScoringProtocol, system: str, track: Track, device: str = "cpu", lacking: dict[str, int] | None = None
 ) -> list[Row]:
     """Score one track's estimates and its unprocessed mixture.
 
@@ -41,7 +41,7 @@ def score_track(
 
 def score_folders(
     tracks: Sequence[Track],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     system: str,
     out: Path,
     roots: Mapping[str, Path],

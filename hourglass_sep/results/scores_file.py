@@ -1,4 +1,4 @@
-"""Score tables: on the screen and in files."""
+"""Files of scores: written by evaluation and scoring, read for tables and reports."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import csv
 import io
 import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
-from hourglass_sep.scoring.protocols import Protocol
-from hourglass_sep.scoring.rows import Row, Summary, count_unscored, key, summarise
+from hourglass_sep.scoring.averages import AVERAGES
+from hourglass_sep.scoring.protocols import ScoringProtocol
+from hourglass_sep.scoring.rows import Row, count_unscored, summarise
 from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.support.checks import is_score
+from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import write_all
-from hourglass_sep.support.screen import Screen
-from hourglass_sep.support.terminal import clean, printing
+from hourglass_sep.support.terminal import clean
+
+_LONGEST_SAMPLES = 1 << 50
+_LONGEST_NAME = 4096
+_MOST_BYTES = 1 << 28  # 300 000 clips of two systems and two sources
+_MOST = {"system": 256, "source": 64}
+_MOST_METRICS = 32
+_NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
-def write_results(folder: Path, rows: Sequence[Row], protocol: Protocol, model: str, facts: Mapping[str, Any]) -> None:
+def write_results(
+    folder: Path, rows: Sequence[Row], protocol: ScoringProtocol, model: str, facts: Mapping[str, Any]
+) -> None:
     """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with the averages and the facts.
 
     Args:
@@ -55,52 +64,126 @@ def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'
 
 
-def table(content: Mapping[str, Any]) -> Table:
-    """Averages of every system and source in dB, best systems last, of what is in a ``scores.json``."""
-    protocol, summary = content["protocol"], content["summary"]
-    clips = len({row["clip"] for row in content["rows"]})
-    title = Text(f"{clips} clips, dB; protocol {protocol['name']} {protocol['hash']}")
-    result = Table("system", "source", title=title)
-    labels = list(protocol["headline"].values())
-    for label in labels:
-        result.add_column(label, justify="right")
-    for system in by_score(summary, key(labels[0])):
-        for place, (source, scores) in enumerate(reversed(summary[system].items())):
-            cells = [scores[key(label)] for label in labels]
-            name = "" if place else system
-            result.add_row(
-                Text(clean(name)), Text(clean(source)), *("-" if cell is None else f"{cell:.2f}" for cell in cells)
-            )
-        result.add_section()
-    return result
+def ranked(values: Mapping[str, Sequence[float]], first: Collection[str] = (MIXTURE,)) -> list[str]:
+    """The names of systems: some first, the others from the worst to the best by the mean of their values.
+
+    Args:
+        values: name to averages, one a source; none for no score.
+        first: the names that come first.
+    """
+
+    def rank(name: str) -> tuple[bool, float]:
+        known = values[name]
+        return name not in first, sum(known) / len(known) if known else -math.inf
+
+    return sorted(values, key=rank)
 
 
-def by_score(summary: Summary, name: str) -> list[str]:
-    """The systems, the mixture first, the others from worst to best by the mean of an average over the sources."""
+@dataclass(frozen=True)
+class ScoresFile:
+    """One file of scores.
 
-    def rank(system: str) -> tuple[bool, float]:
-        values = [scores[name] for scores in summary[system].values()]
-        known = [value for value in values if value is not None]
-        return system != MIXTURE, sum(known) / len(known) if known else -math.inf
+    Attributes:
+        name: of its model in a report.
+        named: whether the user gave the name.
+        path: the file.
+        protocol: name, hash, metrics, headline, average.
+        model: the system that the file is about; all others are baselines.
+        audio: where the sounds were that were scored.
+        rows: one a clip, system and source.
+    """
 
-    return sorted(summary, key=rank)
+    name: str
+    named: bool
+    path: Path
+    protocol: dict[str, Any]
+    model: str
+    audio: dict[str, Any]
+    rows: list[Row]
 
 
-def show(folder: Path) -> None:
-    """Print the table of the scores that `write_results` left in a folder, and what a reader has to know."""
-    content = json.loads((folder / "scores.json").read_text())
-    console = Screen(width=None if sys.stdout.isatty() else 120)
-    with printing():
-        console.print(table(content))
-        protocol = content["protocol"]
-        console.print(
-            f"{protocol['name']} {protocol['hash']}: {protocol['description']}", highlight=False, markup=False
-        )
-        if content["unscored_rows"]:
-            console.print(
-                f"{content['unscored_rows']} rows have no score (silent, too short, not to be told apart, or above "
-                f"{MEANINGLESS_DB:.0f} dB) and are left out of the averages"
-            )
-        console.print(f"-: no score, or one above {MEANINGLESS_DB:.0f} dB, as the {MIXTURE}'s SAR is: only rounding")
-        rows = clean(f"rows: {folder}/scores.csv and scores.json")
-        Screen(soft_wrap=True).print(rows, markup=False)
+def read_scores(inputs: Sequence[str | Path]) -> list[ScoresFile]:
+    """Read files of scores.
+
+    Args:
+        inputs: files, folders that hold a ``scores.json``, or NAME=PATH of either.
+
+    Raises:
+        UserError: one is missing, no file of scores or without rows, or two have the same name.
+    """
+    files = [_read(str(text)) for text in inputs]
+    for file in files:
+        twins = [other.path for other in files if other.name == file.name]
+        if len(twins) > 1:
+            raise UserError(f"{' and '.join(map(str, twins))} are both called {file.name!r}: give NAME=PATH for each")
+    return files
+
+
+def _read(text: str) -> ScoresFile:
+    name, path = "", Path(text)
+    if "=" in text and not os.path.exists(text):  # a run folder of a sweep has = in its name
+        name, _, rest = text.partition("=")
+        path = Path(rest)
+    if not str(path.name) and not path.is_absolute() and text not in (".", "./"):
+        raise UserError(f"{text!r} names no file: give a scores.json, its folder, or NAME=PATH of either")
+    path = path / "scores.json" if os.path.isdir(path) else path
+    try:
+        with path.open("rb") as file:  # which may be a pipe, or a device that has no end
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UserError(f"{path} has more than {_MOST_BYTES >> 20} MB: name a scores.json with fewer clips")
+        content = json.loads(data.decode())
+        del data
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): name a scores.json or its folder") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not even text
+        raise UserError(f"{path} is no JSON: name a scores.json that evaluate or score wrote") from error
+    problem = clean(_problem(content))
+    if problem:
+        raise UserError(f"{path} {problem}: make it again with hourglass-sep evaluate or score")
+    folder = path.resolve().parent
+    own = folder.name if path.name == "scores.json" else path.stem
+    audio = content.get("audio") or {}
+    return ScoresFile(name or own, bool(name), path, content["protocol"], content["model"], audio, content["rows"])
+
+
+def _problem(content: Any) -> str:
+    """What keeps a file's content from being scores; '' if nothing does."""
+    protocol = content.get("protocol") if isinstance(content, dict) else None
+    keys = {"name": str, "hash": str, "headline": dict, "metrics": list, "average": str}
+    if not isinstance(protocol, dict) or not all(isinstance(protocol.get(key), kind) for key, kind in keys.items()):
+        return "is no file of scores (it does not say by which protocol)"
+    if not isinstance(content.get("model"), str):
+        return "does not name its model"
+    words = [*protocol["metrics"], *protocol["headline"].values(), protocol.get("description", "")]
+    if not all(isinstance(word, str) for word in words) or not isinstance(content.get("audio") or {}, dict):
+        return "has a protocol or a place of its sounds that is not understood"
+    if not all(_NAME.fullmatch(metric) for metric in (*protocol["metrics"], *protocol["headline"])):
+        return "has a metric whose name is none"  # pictures are named by it
+    if not protocol["headline"] or protocol["average"] not in AVERAGES:
+        return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
+    if len({*protocol["metrics"], *protocol["headline"]}) > _MOST_METRICS:
+        return f"has more than {_MOST_METRICS} metrics"
+    rows = content.get("rows")
+    if not isinstance(rows, list) or not rows:
+        return "has no rows"
+    seen: set[tuple[Any, ...]] = set()
+    for number, row in enumerate(rows):
+        names = tuple(row.get(key) for key in ("clip", "system", "source")) if isinstance(row, dict) else ()
+        if not names or not all(isinstance(name, str) for name in names):
+            return f"has a row without clip, system or source (number {number})"
+        if max(len(str(name)) for name in names) > _LONGEST_NAME:
+            return f"has a row with a name of more than {_LONGEST_NAME} characters (number {number})"
+        length = row.get("n_samples")
+        if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _LONGEST_SAMPLES:
+            return f"has a row without n_samples (number {number})"
+        for metric in (*protocol["headline"], *protocol["metrics"]):
+            if metric not in row or not (row[metric] is None or is_score(row[metric])):
+                return f"has a row without {metric} (number {number})"
+        if names in seen:
+            return f"has {' / '.join(names)} twice"
+        seen.add(names)
+    for key, most in _MOST.items():
+        if len({row[key] for row in rows}) > most:
+            return f"has more than {most} {key}s"
+    return ""

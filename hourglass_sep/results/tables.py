@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hourglass_sep.results.bootstrap import RESAMPLES, Interval, interval, paired_interval
-from hourglass_sep.results.pools import Pool, System, spelt
+from hourglass_sep.results.pools import Pool, ScoredSystem, spelt
+from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import clean
@@ -16,7 +17,6 @@ from hourglass_sep.support.terminal import clean
 Record = dict[str, Any]
 """A line of a table: plain values under the names of its columns, None for no score."""
 
-RESAMPLED = ("clip", "singer")
 EVERYONE = "all"
 
 _NAMES = ("protocol", "hash")
@@ -28,12 +28,6 @@ COLUMNS = {
 }
 """Of the tables; the worst clips have a column for each metric too."""
 
-_AVERAGES = {
-    "length_weighted_mean": "means over clips, weighted by their length",
-    "mean": "means over clips",
-    "median": "medians over clips",
-}
-
 
 def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Record]:
     """Averages with 95 % intervals for all clips and for every singer, by system, source and headline metric.
@@ -41,7 +35,7 @@ def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Rec
     Args:
         pool: the scores.
         seed: of the bootstrap.
-        resample: what is drawn, a name from `RESAMPLED`; a singer's own row always draws clips.
+        resample: what is drawn, a name of `choices.RESAMPLED`; a singer's own row always draws clips.
     """
     singers = sorted(set(pool.singers.values()))
     parts: dict[str, set[str] | None] = {EVERYONE: None}
@@ -62,7 +56,7 @@ def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Rec
 
 
 def difference_records(
-    pool: Pool, first: System, second: System, seed: int = 0, resample: str = "clip"
+    pool: Pool, first: ScoredSystem, second: ScoredSystem, seed: int = 0, resample: str = "clip"
 ) -> list[Record]:
     """The first system's average minus the second's over the clips of both, by source and headline metric.
 
@@ -89,7 +83,7 @@ def difference_records(
     return records
 
 
-def worst_records(pool: Pool, system: System, metric: str, count: int) -> list[Record]:
+def worst_records(pool: Pool, system: ScoredSystem, metric: str, count: int) -> list[Record]:
     """The clips and sources with a system's lowest scores, the worst first."""
     rows = [row for source in pool.sources for row in system.rows.values() if row["source"] == source]
     scored = {(clip, source) for source in pool.sources for clip in system.column(source, metric).clips}
@@ -176,7 +170,7 @@ def remarks(pool: Pool, scores: Sequence[Record]) -> list[str]:
 def explanation(pool: Pool, seed: int, resample: str) -> str:
     """How the numbers were made."""
     text = (
-        f"dB, {_AVERAGES[pool.average]}; in brackets 95 % intervals, percentile bootstrap of {RESAMPLES} draws of "
+        f"dB, {AVERAGES[pool.average]}; in brackets 95 % intervals, percentile bootstrap of {RESAMPLES} draws of "
         f"{resample}s, seed {seed}."
     )
     if resample == "clip" and pool.singers:

@@ -14,7 +14,7 @@ from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.journal import journal_of, score_all
-from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, score_clip
 from hourglass_sep.scoring.systems import Model, System
 from hourglass_sep.signal.stems import ESTIMATE
@@ -22,7 +22,7 @@ from hourglass_sep.support.errors import NotFiniteError
 from hourglass_sep.support.provenance import code_hash
 
 
-def evaluate(separator: Separator, clip: Clip, protocol: Protocol, baselines: Mapping[str, System]) -> list[Row]:
+def evaluate(separator: Separator, clip: Clip, protocol: ScoringProtocol, baselines: Mapping[str, System]) -> list[Row]:
     """Score a separator, baselines and the unprocessed mixture on one clip.
 
     Args:
@@ -55,7 +55,7 @@ def evaluate(separator: Separator, clip: Clip, protocol: Protocol, baselines: Ma
 def evaluate_all(
     separator: Separator,
     clips: Sequence[Clip],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     baselines: Mapping[str, System],
     journal_dir: Path | None = None,
     workers: int | None = None,

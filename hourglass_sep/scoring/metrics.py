@@ -1,9 +1,8 @@
-"""Separation scores as pure functions: BSS Eval, SI-SDR, NSDR, and how clips are averaged."""
+"""Separation scores as pure functions: BSS Eval, SI-SDR, NSDR."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -114,52 +113,3 @@ def median(values: Tensor) -> Tensor:
     count = values.isfinite().sum(-1, keepdim=True) + values.isinf().sum(-1, keepdim=True)
     low, high = (ordered.gather(-1, ((count - back) // 2).clamp_min(0)).squeeze(-1) for back in (1, 0))
     return torch.where(low == high, low, (low + high) / 2)  # the mean of two infinities is none
-
-
-def global_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
-    """The mean over clips weighted by their length: GNSDR, GSIR or GSAR (Huang et al., ISMIR 2014, for MIR-1K).
-
-    Args:
-        values: one NSDR, SIR or SAR a clip, in dB; those not finite or above `MEANINGLESS_DB` are left out.
-        n_samples: the clips' lengths, all at one rate.
-
-    Returns:
-        The mean in dB, NaN if no value is left.
-
-    Raises:
-        ValueError: the two are not of one length, or a clip has a length below 1.
-    """
-    scores, weights = _meaningful(values, n_samples)
-    return float((scores * weights).sum() / weights.sum())  # 0 / 0 is NaN
-
-
-def mean_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
-    """The plain mean over clips, else as `global_score`."""
-    scores, _ = _meaningful(values, n_samples)
-    return float(scores.sum() / scores.numel()) if scores.numel() else math.nan
-
-
-def median_score(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> float:
-    """The median over clips, as SiSEC and museval report tracks, else as `global_score`."""
-    scores, _ = _meaningful(values, n_samples)
-    return float(median(scores)) if scores.numel() else math.nan
-
-
-AVERAGES: dict[str, Callable[..., float]] = {
-    "length_weighted_mean": global_score,
-    "mean": mean_score,
-    "median": median_score,
-}
-"""How the scores of clips become one number, by the name that protocols give it."""
-
-
-def _meaningful(values: Sequence[float] | Tensor, n_samples: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-    """The scores that count, and the lengths of their clips, both float64."""
-    scores = torch.as_tensor(values, dtype=torch.float64).flatten()
-    weights = torch.as_tensor(n_samples, dtype=torch.float64, device=scores.device).flatten()
-    if scores.shape != weights.shape:
-        raise ValueError(f"{len(weights)} lengths for {len(scores)} values, allowed: one each")
-    if bool((weights < 1).any()):
-        raise ValueError(f"a clip of {weights.min():g} samples, allowed: at least 1")
-    kept = scores.isfinite() & (scores <= MEANINGLESS_DB)
-    return scores[kept], weights[kept]

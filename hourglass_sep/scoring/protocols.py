@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hourglass_sep.audio import resample
 from hourglass_sep.scoring import metrics
+from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_choice, check_whole
@@ -39,7 +40,7 @@ Scores = dict[str, Tensor]
 """Metric name to (S,), in dB; NaN where there is no score."""
 
 
-class Protocol(ABC):
+class ScoringProtocol(ABC):
     """What all protocols have in common.
 
     Args:
@@ -47,7 +48,7 @@ class Protocol(ABC):
         description: what it does, for people.
         sample_rate_hz: the rate that references and estimates are resampled to; None keeps the references' own.
         mixture: what separators are given, a name from `MIXTURES`.
-        average: over clips, a name from `hourglass_sep.scoring.metrics.AVERAGES`.
+        average: over clips, a name from `hourglass_sep.scoring.averages.AVERAGES`.
 
     Raises:
         ValueError: a name that does not exist, or a number out of range.
@@ -63,7 +64,7 @@ class Protocol(ABC):
         if sample_rate_hz is not None:
             check_whole("protocol.sample_rate_hz", sample_rate_hz)
         check_choice("protocol.mixture", mixture, list(MIXTURES))
-        check_choice("protocol.average", average, list(metrics.AVERAGES))
+        check_choice("protocol.average", average, list(AVERAGES))
         self.name = name
         self.description = " ".join(description.split())
         self.sample_rate_hz = sample_rate_hz
@@ -134,13 +135,13 @@ class Protocol(ABC):
         return scores
 
 
-class BssEvalV3(Protocol):
+class BssEvalV3(ScoringProtocol):
     """BSS Eval v3 "sources" over whole clips: SDR, SIR, SAR, and NSDR, the gain in SDR over the mixture.
 
     Args:
         filter_length: taps of the allowed distortion filters.
         permute: whether estimates are first put in the order of the highest mean SIR.
-        common: see `Protocol`.
+        common: see `ScoringProtocol`.
     """
 
     metrics = ("sdr", "nsdr", "sir", "sar")
@@ -156,7 +157,7 @@ class BssEvalV3(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As in `Protocol`."""
+        """As in `ScoringProtocol`."""
         return super().settings | {"filter_length": self.filter_length, "permute": self.permute}
 
     def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
@@ -176,14 +177,14 @@ class BssEvalV3(Protocol):
         return scores | {"nsdr": metrics.nsdr(scores["sdr"], mixture["sdr"])}
 
 
-class BssEvalV4(Protocol):
+class BssEvalV4(ScoringProtocol):
     """BSS Eval v4 "images" as museval has it: SDR, ISR, SIR and SAR by window, a clip's score is their median.
 
     Args:
         filter_length: taps of the allowed distortion filters.
         window_seconds: length of a window.
         hop_seconds: from window to window.
-        common: see `Protocol`.
+        common: see `ScoringProtocol`.
     """
 
     metrics = ("sdr", "isr", "sir", "sar")
@@ -201,7 +202,7 @@ class BssEvalV4(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As in `Protocol`."""
+        """As in `ScoringProtocol`."""
         own = {name: getattr(self, name) for name in ("filter_length", "window_seconds", "hop_seconds")}
         return super().settings | own
 
@@ -214,7 +215,7 @@ class BssEvalV4(Protocol):
         ]
 
 
-class SiSdr(Protocol):
+class SiSdr(ScoringProtocol):
     """Scale-invariant SDR over whole clips, and SI-SDRi, its gain over the mixture."""
 
     metrics = ("si_sdr", "si_sdri")
@@ -233,7 +234,7 @@ def _check_taps(filter_length: int) -> None:
         raise SettingError(f"protocol.filter_length={filter_length} is not allowed: at most {_MOST_TAPS}")
 
 
-def load_protocol(name: str) -> Protocol:
+def load_protocol(name: str) -> ScoringProtocol:
     """The protocol of conf/protocol/NAME.yaml, for what is not configured by Hydra.
 
     Raises:

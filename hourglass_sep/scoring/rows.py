@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from hourglass_sep.scoring.averages import average_score
 from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels
-from hourglass_sep.scoring.metrics import AVERAGES
-from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.signal.stems import SOURCES
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ Summary = dict[str, dict[str, dict[str, float | None]]]
 
 
 def score_clip(
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     clip: str,
     references: Tensor,
     estimates: Mapping[str, Tensor],
@@ -67,8 +67,8 @@ def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) ->
 
     Args:
         rows: of one protocol.
-        headline: the metrics to average and what the averages are called, `Protocol.headline`.
-        average: a name from `hourglass_sep.scoring.metrics.AVERAGES`.
+        headline: the metrics to average and what the averages are called, `ScoringProtocol.headline`.
+        average: a name from `hourglass_sep.scoring.averages.AVERAGES`.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -79,7 +79,7 @@ def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) ->
         scores: dict[str, float | None] = {"clips": len(group)}
         for metric, label in headline.items():
             values = [math.nan if row[metric] is None else row[metric] for row in group]
-            scores[key(label)] = _plain(AVERAGES[average](values, lengths))
+            scores[key(label)] = _plain(average_score(values, lengths, average))
         summary.setdefault(system, {})[source] = scores
     return summary
 
@@ -89,7 +89,7 @@ def key(label: str) -> str:
     return label.lower().replace("-", "_")
 
 
-def as_metrics(rows: Sequence[Row], protocol: Protocol, system: str, prefix: str) -> dict[str, float]:
+def as_metrics(rows: Sequence[Row], protocol: ScoringProtocol, system: str, prefix: str) -> dict[str, float]:
     """One system's averages under the names they are logged by: ``PREFIX/gnsdr_vocals``, NaN for no score."""
     return {
         f"{prefix}/{name}_{source}": math.nan if value is None else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.songs.console import Report
+from hourglass_sep.songs.console import BatchLog
 from hourglass_sep.songs.plan import Job, Output
 from hourglass_sep.songs.separate_song import separate_job
 from hourglass_sep.support.errors import UserError
@@ -13,7 +13,7 @@ from hourglass_sep.support.terminal import show_traceback
 
 
 def separate_all(
-    separator: Separator | None, jobs: Sequence[Job], output: Output, report: Report, verbose: bool = False
+    separator: Separator | None, jobs: Sequence[Job], output: Output, log: BatchLog, verbose: bool = False
 ) -> None:
     """Separate songs as planned, until done or interrupted.
 
@@ -21,35 +21,35 @@ def separate_all(
         separator: what separates; None where no job is left to be done.
         jobs: of `hourglass_sep.songs.plan.plan`.
         output: what they were planned with.
-        report: is told what becomes of each.
+        log: is told what becomes of each.
         verbose: print tracebacks, too.
     """
     try:
         for number, job in enumerate(jobs, 1):
             if job.error is not None:
-                report.failed(job, job.error)
+                log.failed(job, job.error)
             elif job.skipped:
-                report.skipped(job)
+                log.skipped(job)
             else:
                 assert separator is not None
-                _separate_one(separator, job, output, report, f"{number}/{len(jobs)}", verbose)
+                _separate_one(separator, job, output, log, f"{number}/{len(jobs)}", verbose)
     except KeyboardInterrupt:
-        report.interrupted(len(jobs))
+        log.interrupted(len(jobs))
 
 
-def _separate_one(separator: Separator, job: Job, output: Output, report: Report, place: str, verbose: bool) -> None:
+def _separate_one(separator: Separator, job: Job, output: Output, log: BatchLog, place: str, verbose: bool) -> None:
     """Separate a song; whatever is wrong with it does not stop the others."""
     try:
-        with report.bar(job, place) as progress:
+        with log.bar(job, place) as progress:
             outcome = separate_job(separator, job, output, progress)
     except UserError as error:
         if verbose:
             show_traceback()
-        report.failed(job, str(error))
+        log.failed(job, str(error))
     except Exception as error:
         if verbose:
             show_traceback()
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        report.failed(job, f"{job.song.path} could not be separated ({reason}): -v says more, and please report it")
+        log.failed(job, f"{job.song.path} could not be separated ({reason}): -v says more, and please report it")
     else:
-        report.done(job, outcome)
+        log.done(job, outcome)

@@ -24,7 +24,7 @@ from hourglass_sep.support.terminal import clean, complain, tell, tell_path
 _NAME_WIDTH = 24
 
 
-class Report:
+class BatchLog:
     """Counts what became of the songs.
 
     Args:

@@ -10,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import wandb
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.optim import Optimizer
 
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.plotting.panels import pixels
 from hourglass_sep.plotting.separation import picture
 from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.checks import check_whole
@@ -192,9 +192,7 @@ class Preview(Callback):
         assert isinstance(pl_module, SeparationSystem)
         mixture = batch.sources.sum(0)
         estimates = pl_module.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
-        canvas = FigureCanvasAgg(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
-        canvas.draw()
-        image = np.asarray(canvas.buffer_rgba())[..., :3]
+        image = pixels(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
         self._attempt(self._keep, batch.name, [mixture, *estimates, *batch.sources], image)
 
     def _keep(self, name: str, sounds: list[Tensor], image: np.ndarray) -> None:

@@ -19,7 +19,8 @@ from rich.console import Console
 from hourglass_sep.data.datamodule import Mir1kDataModule
 from hourglass_sep.data.synthetic.synthesis import release
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.results.scores_file import show, write_results
+from hourglass_sep.results.scores_file import write_results
+from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.rows import as_metrics
 from hourglass_sep.scoring.systems import OracleMask
@@ -165,7 +166,7 @@ def refuse_parallel_sweep(cfg: DictConfig) -> None:
 def print_outcome(cfg: DictConfig, metrics: dict[str, float]) -> None:
     """Print what a run has led to, and where it lies."""
     if cfg.test:
-        show(Path(cfg.paths.run_dir))
+        show_scores(Path(cfg.paths.run_dir))
     console = Console(soft_wrap=True)
     for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
         if name in metrics:

@@ -16,7 +16,7 @@ from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.scoring.protocols import Protocol
+from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.training.losses import Batch
@@ -41,7 +41,7 @@ class SeparationSystem(pl.LightningModule):
         loss: Callable[[Tensor, Batch], Tensor],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler],
-        protocol: Protocol,
+        protocol: ScoringProtocol,
         compile: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda network: network,
     ) -> None:
         super().__init__()

@@ -1,0 +1,86 @@
+"""Averages of scores over clips, and over draws of clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
+
+AVERAGES = {
+    "length_weighted_mean": "means over clips, weighted by their length",
+    "mean": "means over clips",
+    "median": "medians over clips",
+}
+"""The averages by the names that protocols give them, in words. The first makes GNSDR of NSDR (Huang et al., ISMIR
+2014, for MIR-1K), the last is SiSEC's and museval's over tracks."""
+
+Array = NDArray[np.float64]
+
+
+def average_score(values: Sequence[float], n_samples: Sequence[int], kind: str) -> float:
+    """The average of one metric over clips.
+
+    Args:
+        values: one score a clip, in dB; those not finite or above `MEANINGLESS_DB` are left out.
+        n_samples: the clips' lengths, all at one rate.
+        kind: a name from `AVERAGES`.
+
+    Returns:
+        The average in dB, NaN if no value is left.
+
+    Raises:
+        ValueError: an unknown kind, not one length for each value, or a length below 1.
+    """
+    scores, lengths = checked(values, n_samples, kind)
+    kept = np.isfinite(scores) & (scores <= MEANINGLESS_DB)
+    return average(scores[kept], lengths[kept], kind)
+
+
+def average(values: ArrayLike, n_samples: ArrayLike, kind: str) -> float:
+    """As `average_score`, of values that are all finite."""
+    scores, lengths = checked(values, n_samples, kind)
+    return float(averages_of_draws(scores, lengths, np.ones((1, len(scores))), kind)[0]) if len(scores) else math.nan
+
+
+def averages_of_draws(values: Array, n_samples: Array, counts: NDArray[Any], kind: str) -> Array:
+    """Averages of draws of clips.
+
+    Args:
+        values: (n_clips,), finite.
+        n_samples: (n_clips,).
+        counts: (n_draws, n_clips), the number of times that each draw holds each clip.
+        kind: a name from `AVERAGES`.
+
+    Returns:
+        (n_draws,).
+    """
+    if kind == "median":
+        order = np.argsort(values)
+        ranks = counts[:, order].cumsum(1, dtype=np.int64)  # how many clips of the draw are at or below each
+        total = ranks[:, -1:]
+        middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
+        return (middles[0] + middles[1]) / 2
+    weights = n_samples if kind == "length_weighted_mean" else np.ones_like(n_samples)
+    counts = counts.astype(np.float64)
+    return counts @ (weights * values) / (counts @ weights)
+
+
+def checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, Array]:
+    """Values and lengths as float64, (n_clips,) each.
+
+    Raises:
+        ValueError: see `average_score`.
+    """
+    if kind not in AVERAGES:
+        raise ValueError(f"average {kind!r} is not allowed: choose from {', '.join(AVERAGES)}")
+    scores, lengths = np.asarray(values, np.float64), np.asarray(n_samples, np.float64)
+    if scores.ndim != 1 or scores.shape != lengths.shape:
+        raise ValueError(f"lengths {lengths.shape} for values {scores.shape}, allowed: one each")
+    if bool((lengths < 1).any()):
+        raise ValueError(f"a clip of {lengths.min():g} samples, allowed: at least 1")
+    return scores, lengths
