@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import hourglass_sep.support.ctrl_c  # noqa: F401 - before torch, which takes seconds
-
-# isort: split
-
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from hourglass_sep import audio
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.data.synthetic.synthesis import synthesize_song
-from hourglass_sep.inference.separator import Separator
-from hourglass_sep.plotting.separation import picture
-from hourglass_sep.results.show import show_scores
-from hourglass_sep.songs.separate_song import separate_file
-from hourglass_sep.training.build import build_post
 from hourglass_sep.training.entry import hydra_main
-from hourglass_sep.training.run import best_checkpoint
-from hourglass_sep.training.run import run as train
 
 SONG_SECONDS = 12.0
 SONG_SEED = 2018
@@ -33,6 +19,16 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     Returns:
         What was made: ``song``, ``stems``, ``picture``, ``scores``, ``checkpoint`` and ``wandb``, where there is one.
     """
+    from hourglass_sep import audio
+    from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+    from hourglass_sep.data.synthetic.synthesis import synthesize_song
+    from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.plotting.separation import picture
+    from hourglass_sep.songs.separate_song import separate_file
+    from hourglass_sep.training.build import build_post
+    from hourglass_sep.training.run import best_checkpoint
+    from hourglass_sep.training.run import run as train
+
     cfg.test = True
     train(cfg)
     folder = Path(cfg.paths.run_dir)
@@ -58,6 +54,8 @@ def main(cfg: DictConfig) -> None:
     console = Console(soft_wrap=True)
     console.print("Training a small network on synthetic songs, then scoring it and separating a song with it.")
     made = run(cfg)
+    from hourglass_sep.results.show import show_scores
+
     show_scores(made["scores"].parent)
     for what, path in made.items():
         console.print(f"{what + ':':<12} {path}")

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
-from hourglass_sep.evaluate import evaluate_all
+from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.inference.options import build, names
 from hourglass_sep.inference.refinement.refine import NmfRefinement, NoRefinement
 from hourglass_sep.inference.separator import Separator

@@ -13,18 +13,21 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+import hourglass_sep.support.ctrl_c  # noqa: F401 - before Hydra and torch, which take seconds
+
+# isort: split
+
 import hydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hourglass_sep.support.errors import Interrupted, UserError
 from hourglass_sep.support.moved import update_targets
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.support.terminal import complain, have_streams
 from hourglass_sep.training.quoting import hydra_arguments
+from hourglass_sep.training.ranks import is_further_rank
 
 _IDLE_WARNINGS = (
     "(?s)Experiment logs directory .* exists",  # Hydra made it for this run
@@ -40,6 +43,9 @@ _IDLE_WARNINGS = (
 
 
 _ADVERTISERS = ("pytorch_lightning", "lightning_fabric")
+_LIGHTNINGS = "MisconfigurationException"
+"""The exception by which Lightning refuses settings: to import it takes seconds."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -99,7 +105,7 @@ def end(error: BaseException) -> NoReturn:
     line = _explain(error)
     if line is None:
         raise error
-    if isinstance(error, Interrupted) and rank_zero_only.rank:  # type: ignore[attr-defined]
+    if isinstance(error, Interrupted) and is_further_rank():
         raise SystemExit(0) from None  # the first process says it; another exit code would have it killed
     complain(f"error: {' '.join(line.split())}")
     code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 2)
@@ -120,7 +126,7 @@ def _explain(error: BaseException) -> str | None:
         if place:
             room = "make room, or " if error.errno in _FULL else ""
             return f"{place}: {error.strerror}: {room}choose another place, hydra.run.dir= for a run's folder"
-    if isinstance(error, (HydraException, OmegaConfBaseException, MisconfigurationException)):
+    if isinstance(error, (HydraException, OmegaConfBaseException)) or type(error).__name__ == _LIGHTNINGS:
         return str(error if isinstance(error, InstantiationException) else cause)
     return None
 

@@ -18,11 +18,11 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from hourglass_sep.support.checks import check_choice
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import complain
+from hourglass_sep.training.ranks import is_further_rank
 
 RUN_ID = "wandb_id.txt"
 _MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
@@ -60,7 +60,7 @@ class Attempt:
 
 def _warn(line: str) -> None:
     """Once for all processes of a run."""
-    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+    if not is_further_rank():
         complain(line)
 
 
@@ -142,7 +142,7 @@ def _mode() -> str:
     asked = os.environ.get("WANDB_MODE")
     if asked:
         check_choice("WANDB_MODE", asked, _MODES)
-    if rank_zero_only.rank:  # type: ignore[attr-defined]
+    if is_further_rank():
         return "disabled"  # the first process logs
     if asked and asked not in ("online", "run"):
         return asked

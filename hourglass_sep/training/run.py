@@ -13,7 +13,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from hourglass_sep.data.datamodule import Mir1kDataModule
@@ -42,6 +41,7 @@ from hourglass_sep.training.build import (
     settings_named,
 )
 from hourglass_sep.training.loggers import finalize
+from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.resuming import check_callbacks, read_resumable
 from hourglass_sep.training.run_folder import claimed
 from hourglass_sep.training.stopping import Stop
@@ -138,7 +138,7 @@ def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequenc
     checkpoint = read_resumable(path, system.separator, cfg.trainer.max_steps, cfg.trainer.get("max_epochs"))
     check_callbacks(path, checkpoint, callbacks)
     changes = system.check_recipe(path, checkpoint)
-    if changes and not rank_zero_only.rank:  # type: ignore[attr-defined]
+    if changes and not is_further_rank():
         complain(f"{path} is resumed with other settings than before: {', '.join(changes)}")
 
 
@@ -164,7 +164,9 @@ def refuse_parallel_sweep(cfg: DictConfig) -> None:
 
 
 def print_outcome(cfg: DictConfig, metrics: dict[str, float]) -> None:
-    """Print what a run has led to, and where it lies."""
+    """Print what a run has led to, and where it lies; the first process does."""
+    if is_further_rank():
+        return
     if cfg.test:
         show_scores(Path(cfg.paths.run_dir))
     console = Console(soft_wrap=True)

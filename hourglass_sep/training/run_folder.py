@@ -10,13 +10,13 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.utilities import rank_zero_only
 
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.locks import is_locked, lock, unlock
 from hourglass_sep.support.paths import at_home
 from hourglass_sep.training.entry import end
 from hourglass_sep.training.loggers import RUN_ID
+from hourglass_sep.training.ranks import is_further_rank
 
 LOCK = ".run.lock"
 _TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "scores.csv")
@@ -36,7 +36,7 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     Raises:
         UserError: another run uses it, or has used it.
     """
-    if rank_zero_only.rank or is_locked(folder / LOCK):  # type: ignore[attr-defined]
+    if is_further_rank() or is_locked(folder / LOCK):
         return False
     if not (folder / LOCK).exists():
         refuse_used(folder, ckpt_path)  # before anything is written there
@@ -89,7 +89,7 @@ def claimed(cfg: DictConfig) -> Iterator[None]:
                 continue
             if claim(folder, cfg.ckpt_path):
                 taken.append(folder)
-        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        if not is_further_rank():
             _keep_metrics(Path(cfg.paths.run_dir))
         yield
     finally:

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities import rank_zero_only
 
 from hourglass_sep.support.errors import Interrupted
 from hourglass_sep.support.terminal import complain
+from hourglass_sep.training.ranks import is_further_rank
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 if hasattr(signal, "SIGHUP"):
@@ -129,7 +129,7 @@ class Stop(Checkpoint):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         again, self.received = self.received is not None, signal.Signals(number)
-        if rank_zero_only.rank:  # type: ignore[attr-defined]
+        if is_further_rank():
             return
         if again or not self._in_steps:
             self._end_others()
@@ -150,7 +150,7 @@ class Stop(Checkpoint):
 
     @staticmethod
     def _unblock() -> None:
-        if hasattr(signal, "pthread_sigmask") and not rank_zero_only.rank:  # type: ignore[attr-defined]
+        if hasattr(signal, "pthread_sigmask") and not is_further_rank():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def _interrupted(self) -> Interrupted:

@@ -1,0 +1,91 @@
+"""An evaluation run: from a composed config to scores of weights, and their report in W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from hourglass_sep.inference.options import GROUPS
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.results.report import log_to_wandb, make_report
+from hourglass_sep.results.scores_file import write_results
+from hourglass_sep.scoring.evaluation import evaluate_all
+from hourglass_sep.scoring.protocols import ScoringProtocol
+from hourglass_sep.scoring.rows import Row, as_metrics
+from hourglass_sep.signal.stems import ESTIMATE, MIXTURE
+from hourglass_sep.support.checks import check_choice, check_whole
+from hourglass_sep.support.devices import choose_device
+from hourglass_sep.support.errors import DataError, SettingError
+from hourglass_sep.support.paths import at_home
+from hourglass_sep.support.provenance import provenance
+from hourglass_sep.training.build import build_loggers, build_post
+from hourglass_sep.training.loggers import Attempt, finalize
+
+PARTS = ("train", "validation", "test")
+
+
+def run(cfg: DictConfig) -> list[Row]:
+    """Evaluate as the config says and write the results into the run folder.
+
+    Raises:
+        UserError: missing data or weights, or a part that does not exist.
+    """
+    check_choice("part", cfg.part, PARTS)
+    for name in ("limit", "workers"):
+        if cfg[name] is not None:
+            check_whole(name, cfg[name])
+    protocol = instantiate(cfg.protocol)
+    baselines = dict(instantiate(cfg.baselines) or {})
+    for name in (ESTIMATE, MIXTURE):
+        if name in baselines:
+            raise SettingError(f"baselines.{name} is not allowed, every table has a row of that name: choose another")
+    changes = {name: cfg.inference[name] for name in cfg.inference if not OmegaConf.is_missing(cfg.inference, name)}
+    separator = Separator.load(cfg.ckpt_path, **build_post(cfg), **changes).to(choose_device(cfg.device))
+    datamodule = instantiate(cfg.data)
+    datamodule.prepare_data()
+    clips = getattr(datamodule.clips(), cfg.part)[: cfg.limit]
+    if not clips:
+        raise DataError(f"{cfg.data.root} has no clips for part={cfg.part}: choose another part or data.root")
+    for clip in clips:
+        clip.load()  # a bad one is found before any time is spent on the others
+    facts = {
+        "audio": {
+            "kind": "mir1k",
+            "root": str(at_home(cfg.data.root).resolve()),
+            "weights": cfg.ckpt_path,
+            "inference": separator.settings,
+            "post": {group: OmegaConf.to_container(cfg[group], resolve=True) for group in GROUPS},
+        },
+        "part": cfg.part,
+    }
+    facts |= provenance()
+
+    def keep(rows: list[Row]) -> None:
+        write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts)
+
+    unfinished = Path(cfg.paths.unfinished_dir)
+    rows = evaluate_all(separator, clips, protocol, baselines, unfinished, cfg.workers, keep=keep)
+    _log(build_loggers(cfg.logger), rows, protocol, facts, Path(cfg.paths.run_dir))
+    return rows
+
+
+def _log(
+    loggers: Sequence[Logger], rows: Sequence[Row], protocol: ScoringProtocol, facts: dict[str, Any], run: Path
+) -> None:
+    """The averages for every logger, a report of the run folder for W&B."""
+    for logger in loggers:
+        status = "failed"
+        try:
+            logger.log_hyperparams({"protocol": protocol.describe(), **facts})
+            logger.log_metrics(as_metrics(rows, protocol, ESTIMATE, facts["part"]))
+            if isinstance(logger, WandbLogger):
+                report = make_report([run], run / "report")
+                Attempt("W&B report")(log_to_wandb, report, logger.experiment)
+            status = "success"
+        finally:
+            finalize(logger, status)
