@@ -1,4 +1,4 @@
-"""`make bench`: separation speeds side by side, on a synthetic clip.
+"""`make bench`: start-up and separation speeds side by side, on a synthetic clip.
 
 One thread, median of several rounds. Nothing here is a test: machines differ.
 """
@@ -6,6 +6,8 @@ One thread, median of several rounds. Nothing here is a test: machines differ.
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -39,7 +41,27 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console(width=110)
     console.print(f"{hardware()}, torch {torch.__version__}, commit {git_commit()[:9]}")
+    console.print(start_up())
     console.print(separation(synthesize_song(0, CLIP_SECONDS, SAMPLE_RATE_HZ)))
+
+
+def start_up() -> Table:
+    """Times of commands that only answer, beside that of importing torch."""
+    table = Table("start-up", "seconds", "x import torch", title="new processes, median of five")
+    words = {
+        "import torch": ["-c", "import torch"],
+        "train --help": ["-m", "hourglass_sep.train", "--help"],
+        "train --cfg job": ["-m", "hourglass_sep.train", "--cfg", "job"],
+        "train modle.stacks=2": ["-m", "hourglass_sep.train", "modle.stacks=2"],
+        "separate --help": ["-m", "hourglass_sep.separate", "--help"],
+    }
+    times = {
+        name: seconds(lambda arguments=arguments: subprocess.run([sys.executable, *arguments], capture_output=True))
+        for name, arguments in words.items()
+    }
+    for name, value in times.items():
+        table.add_row(name, f"{value:.2f}", f"{value / times['import torch']:.2f}")
+    return table
 
 
 def separation(sources: torch.Tensor) -> Table:

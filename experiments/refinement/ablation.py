@@ -34,15 +34,15 @@ from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
-from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.inference.options import build, names
 from hourglass_sep.inference.refinement.refine import NmfRefinement, NoRefinement
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.separation import picture
-from hourglass_sep.report import make_report
-from hourglass_sep.report import show as show_report
 from hourglass_sep.results.bootstrap import paired_interval
+from hourglass_sep.results.report import make_report
 from hourglass_sep.results.scores_file import write_results
+from hourglass_sep.results.show import show_report
+from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip, summarise
