@@ -20,15 +20,15 @@ demo: install  ## train, score and separate on synthetic songs, in under five mi
 	$(BIN)/hourglass-sep demo
 
 test: install  ## the fast tests
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-slow: install  ## the slow ones: whole commands, processes, the built wheel, the notebooks
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
-lint: install  ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: install  ## ruff, mypy, and the rule of who imports whom
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
-format: install  ## mend what ruff can mend
+format: install  ## fix what ruff can fix
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bench: install  ## speed of loader, network, scorer, refinement and separation, measured side by side

@@ -13,7 +13,7 @@ from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.signal.stft import Spectrogram
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[1]
 TINY_CLIPS = ("abjones_1_01", "abjones_5_01", "amy_2_01", "amy_9_01", "amy_16_01", "Ani_1_01", "bug_2_01")
 
 torch.set_num_threads(1)
@@ -44,3 +44,10 @@ def tiny_separator() -> Separator:
     """A separator with an untrained network."""
     torch.manual_seed(0)
     return Separator(StackedHourglass(stacks=2, channels=4, depth=1), Spectrogram()).eval()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

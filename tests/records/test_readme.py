@@ -1,0 +1,141 @@
+"""Every command in the README is run: as it stands, but small, and on data made here."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hourglass_sep import Separator
+from tests.helpers.av_files import encode, with_two_streams
+
+REPO = Path(__file__).resolve().parents[2]
+README = (REPO / "README.md").read_text()
+COMMANDS = [
+    re.sub(r"\s+#.*", "", line)
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+RECORDED = {
+    name: json.loads((REPO / "experiments" / f"{name}_weights" / "scores.json").read_text())["summary"]
+    for name in ("default", "large")
+}
+LABELS = {
+    ("default", "repet sim"): "REPET-SIM",
+    ("default", "model"): "default weights",
+    ("default", "stack 1"): "their first stack",
+    ("default", "phase sensitive mask"): "phase-sensitive mask",
+    ("large", "model"): "large weights",
+    ("large", "stack 1"): "the large weights' first stack",
+}
+TINY_RUN = [
+    "model.channels=4",
+    "model.depth=1",
+    "data.steps_per_epoch=2",
+    "trainer.max_steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "++compile.disable=true",  # what it makes of a network is tested elsewhere, and wants a C++ compiler on a CPU
+]
+STEM_FOLDERS = {
+    "MUSDB18-HQ/test": ("bass", "drums", "other", "vocals"),
+    "separated/htdemucs": ("bass", "drums", "other", "vocals"),
+    "separated/spleeter": ("vocals", "accompaniment"),
+}
+DEMUCS = ["--reference", "MUSDB18-HQ/test", "--estimate", "separated/htdemucs", "-o", "scores/demucs"]
+SMALL = {
+    "hourglass_sep.train": TINY_RUN,
+    "hourglass_sep.evaluate": ["limit=1"],
+}
+
+
+def run(words: list[str], cwd: Path, **environment: str) -> None:
+    own = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(
+        words, cwd=cwd, env=os.environ | own | environment, capture_output=True, text=True, timeout=900
+    )
+    assert result.returncode == 0, f"{words}\n{result.stdout}{result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_mir1k: Path) -> Path:
+    """A folder with a song and a run that can be resumed and scored."""
+    folder = tmp_path_factory.mktemp("readme")
+    noise = np.random.default_rng(0).normal(0, 0.1, (30000, 2))
+    (folder / "music" / "live").mkdir(parents=True)
+    (folder / "live").mkdir()
+    for name in ("song.mp3", "music/one.ogg", "music/live/two.flac"):
+        soundfile.write(folder / name, noise, 44100)
+    soundfile.write(folder / "song.mp3", np.tile(noise, (150, 1)), 44100)
+    with_two_streams(encode(folder / "film.mp4", noise.T, 44100, "aac", video=True), folder / "film.mkv")
+    encode(folder / "live" / "three.m4a", noise.T, 44100, "aac")
+    first = [sys.executable, "-m", "hourglass_sep.train", *TINY_RUN]
+    run([*first, "hydra.run.dir=outputs/train/RUN", f"data.root={tiny_mir1k}"], folder)
+    for name in ("RUN", "OTHER"):
+        scores = [f"data.root={tiny_mir1k}", "limit=1", f"hydra.run.dir=outputs/evaluate/{name}"]
+        run([sys.executable, "-m", "hourglass_sep.evaluate", *scores, "seed=1"], folder)
+    rng = np.random.default_rng(1)
+    for stem in ("bass", "drums", "other", "vocals", "accompaniment"):
+        for root, stems in STEM_FOLDERS.items():
+            if stem in stems:
+                (folder / root / "Song").mkdir(parents=True, exist_ok=True)
+                soundfile.write(folder / root / "Song" / f"{stem}.wav", rng.normal(0, 0.1, (40000, 2)), 16000)
+    run([sys.executable, "-m", "hourglass_sep.score", *DEMUCS], folder)
+    return folder
+
+
+def test_the_readme_names_the_commands_that_people_need() -> None:
+    for words in ("make demo", "make test", "hourglass-sep separate song.mp3", "wandb sync", "wandb beta leet"):
+        assert any(command.startswith(words) for command in COMMANDS), words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_command_works(command: str, workplace: Path, tiny_mir1k: Path) -> None:
+    words = shlex.split(command.replace("/path/to/MIR-1K", str(tiny_mir1k)))
+    if words[0] == "make":
+        run(["make", "--dry-run", *words[1:]], REPO)
+    elif words[0] == "wandb":
+        run([*words[: 1 + (words[1] == "beta")], words[1 + (words[1] == "beta")], "--help"], workplace)
+        assert (workplace / words[-1]).exists()
+    elif words[0] in ("pip", "export"):
+        assert words[1:] in (["install", "-e", "."], [f"HOURGLASS_DATA_DIR={tiny_mir1k}"])
+    elif words[0] == "python":
+        small = [sys.executable, *words[1:], *SMALL[words[2]]]
+        small += ["trainer.max_steps=4"] * any("last.ckpt" in word for word in words)  # there is something to resume
+        run(small, workplace, HOURGLASS_DATA_DIR=str(tiny_mir1k))
+    else:
+        run(["bash", "-c", f"set -o pipefail; {command}"], workplace)
+
+
+@pytest.mark.slow
+def test_readme_python_block_works() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names: dict[str, object] = {"waveform": torch.randn(2, 44100), "sample_rate_hz": 44100}
+    exec(block, names)
+    assert isinstance(names["stems"], dict)
+    assert names["Separator"] is Separator
+
+
+@pytest.mark.parametrize(("weights", "system"), [(name, system) for name in RECORDED for system in RECORDED[name]])
+def test_the_results_in_the_readme_are_those_on_record(weights: str, system: str) -> None:
+    recorded = RECORDED[weights][system]
+    label = LABELS.get((weights, system), system)
+    (row,) = re.findall(rf"^\| \**{label}\** \|(.*)\|$", README, flags=re.MULTILINE)
+    sources, metrics = ("vocals", "accompaniment"), ("gnsdr", "gsir", "gsar")
+    values = [recorded[source][metric] for source in sources for metric in metrics]
+    expected = ["-" if value is None else f"{value:z.2f}" for value in values]
+    assert [cell.strip(" *") for cell in row.split("|")] == expected
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+        assert (REPO / target).exists(), target

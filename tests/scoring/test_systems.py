@@ -1,0 +1,183 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.inference.reconstruct import Misi
+from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.scoring.evaluation import _fingerprint, evaluate, evaluate_all
+from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
+from hourglass_sep.scoring.protocols import load_protocol
+from hourglass_sep.scoring.rows import summarise
+from hourglass_sep.scoring.systems import Model, OracleMask, RepetSim, Stack, System, repeating_part
+from hourglass_sep.signal.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.signal.stems import MIXTURE, SOURCES
+from hourglass_sep.support.errors import SettingError, UserError
+from tests.helpers.runs import composed
+from tests.helpers.sounds import noise
+
+MIR1K = load_protocol("mir1k")
+EVERYTHING = instantiate(composed("evaluate").baselines)
+
+
+def test_the_table_has_the_baselines_that_bound_a_model_from_both_sides() -> None:
+    assert list(EVERYTHING) == ["repet_sim", "ideal_binary_mask", "ideal_ratio_mask", "phase_sensitive_mask"]
+    masks = [ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask]
+    assert [EVERYTHING[name].mask for name in list(EVERYTHING)[1:]] == masks
+    assert not composed("evaluate", "baselines=none").baselines
+
+
+@pytest.mark.parametrize(
+    "system", [Model(), RepetSim(), *(OracleMask(m) for m in (ideal_binary_mask, ideal_ratio_mask))]
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_system_gives_stems_that_add_up_to_the_mixture(
+    system, channels: int, tiny_separator: Separator
+) -> None:  # fmt: skip
+    references = 0.1 * noise(2, channels, 16001)
+    estimates = system(references.sum(0), references, SAMPLE_RATE_HZ, tiny_separator)
+    assert estimates.shape == references.shape
+    torch.testing.assert_close(estimates.sum(0), references.sum(0), atol=1e-4, rtol=0)
+
+
+def test_the_last_stack_is_the_model_and_earlier_ones_are_not(tiny_separator: Separator) -> None:
+    mixture = 0.1 * noise(1, 16001)
+    references = torch.stack([mixture, mixture])
+    stacks = len(tiny_separator.stack_masks(torch.rand(1, 1, 512, 64)))
+    systems: list[System] = [Model(), *(Stack(k + 1) for k in range(stacks))]
+    estimates = [system(mixture, references, SAMPLE_RATE_HZ, tiny_separator) for system in systems]
+    torch.testing.assert_close(estimates[-1], estimates[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(estimates[1], estimates[0], atol=1e-3)
+    with pytest.raises(SettingError, match=rf"has {stacks}: leave it out with ~baselines\.stack_{stacks + 1}"):
+        Stack(stacks + 1)(mixture, references, SAMPLE_RATE_HZ, tiny_separator)
+
+
+def test_oracles_know_their_sources_and_the_model_does_not(tiny_separator: Separator) -> None:
+    references = 0.1 * noise(2, 1, 16000)
+    mixture, swapped = references.sum(0), references.flip(0)
+    for oracle in (OracleMask(ideal_ratio_mask), OracleMask(phase_sensitive_mask)):
+        estimates = oracle(mixture, references, 8000, tiny_separator)
+        assert float(si_sdr(references, estimates).min()) > float(si_sdr(swapped, estimates).max()) + 3
+        torch.testing.assert_close(oracle(mixture, swapped, 8000, tiny_separator), estimates.flip(0))
+    model = Model()
+    assert torch.equal(model(mixture, references, 8000, tiny_separator), model(mixture, swapped, 8000, tiny_separator))
+
+
+def test_repet_sim_gives_a_loop_to_the_accompaniment_and_what_is_sung_over_it_to_the_voice() -> None:
+    loop = 0.1 * noise(1, 8000)
+    time = torch.arange(8 * 8000) / 16000
+    song = torch.cat([loop] * 8, -1)
+    voice = 0.1 * torch.sin(2 * torch.pi * (300 + 150 * time) * time)[None]
+    references = torch.stack([song, voice])
+    assert SOURCES == ("accompaniment", "vocals")
+    estimates = RepetSim(min_distance_seconds=0.4)(references.sum(0), references, 16000, None)  # type: ignore[arg-type]
+    mixture = references.sum(0, keepdim=True).expand_as(references)
+    gain = bss_eval_sources(references, estimates).sdr - bss_eval_sources(references, mixture).sdr
+    assert float(gain.min()) > 6
+
+
+def test_repet_sim_gives_what_no_voice_reaches_to_the_accompaniment() -> None:
+    hum = torch.sin(2 * torch.pi * 50 * torch.arange(32000) / 16000 * torch.linspace(0.8, 1.2, 32000))[None]
+    estimates = RepetSim()(hum, torch.stack([hum, 0 * hum]), 16000, None)  # type: ignore[arg-type]
+    assert float(estimates[SOURCES.index("vocals")].norm() / hum.norm()) < 0.02
+
+
+def test_what_repeats_is_the_median_of_similar_frames_and_never_louder_than_the_frame() -> None:
+    frames = torch.tensor([[1.0, 0, 1.1, 0, 0.9, 0], [0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 5, 0]])
+    part = repeating_part(frames, max_similar=3, min_distance_frames=1)
+    assert part.shape == frames.shape
+    assert bool((part <= frames).all())
+    torch.testing.assert_close(part[0, [0, 2]], torch.tensor([1.0, 1.0]))
+    assert float(part[2, 4]) == 0.0  # heard once: not accompaniment
+
+
+def test_evaluation_scores_mixture_model_and_baselines_of_real_clips(
+    mir1k_root: Path, tiny_separator: Separator
+) -> None:
+    clips = find_clips(mir1k_root)[5:7]
+    rows = evaluate_all(tiny_separator, clips, MIR1K, EVERYTHING)
+    assert rows == [row for clip in clips for row in evaluate(tiny_separator, clip, MIR1K, EVERYTHING)]
+    summary = summarise(rows, MIR1K.headline, MIR1K.average)
+    assert list(summary) == [MIXTURE, "model", *(name.replace("_", " ") for name in EVERYTHING)]
+    for source in SOURCES:
+        scores = {system: summary[system][source]["gnsdr"] or 0.0 for system in summary}
+        assert scores[MIXTURE] == 0
+        assert 9 < scores["ideal ratio mask"] < scores["phase sensitive mask"] < 20
+        assert scores["model"] < 5  # it is not trained
+        assert scores["repet sim"] < scores["ideal binary mask"]
+
+
+def test_rows_of_other_settings_are_not_taken_over(
+    tiny_mir1k: Path, tiny_separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = find_clips(tiny_mir1k)[:2]
+    scored: list[str] = []
+
+    def count(separator, clip, protocol, baselines):
+        if len(scored) == 1 and not finish:
+            raise KeyboardInterrupt
+        scored.append(clip.name)
+        row = {"clip": clip.name, "system": "model", "source": "vocals", "n_samples": 1}
+        return [row | dict.fromkeys(protocol.metrics, 1.0)]
+
+    monkeypatch.setattr("hourglass_sep.scoring.evaluation.evaluate", count)
+    settings = [(MIR1K, {"repet_sim": RepetSim()}), (load_protocol("si_sdr"), {"repet_sim": RepetSim()})]
+    settings += [(MIR1K, {"repet_sim": RepetSim(max_similar=7)}), (MIR1K, {})]
+    finish = False
+    with pytest.raises(UserError, match="1 of 2"):
+        evaluate_all(tiny_separator, clips, *settings[0], tmp_path, workers=1)
+    finish = True
+    for other in settings[1:]:
+        scored.clear()
+        evaluate_all(tiny_separator, clips, *other, tmp_path, workers=1)
+        assert len(scored) == 2
+    network, stft = tiny_separator.network, tiny_separator.spectrogram
+    for post in ({"refine": NmfRefinement()}, {"reconstruct": Misi()}):
+        scored.clear()
+        evaluate_all(Separator(network, stft, **post), clips, *settings[0], tmp_path, workers=1)
+        assert len(scored) == 2
+    scored.clear()
+    evaluate_all(tiny_separator, clips, *settings[0], tmp_path, workers=1)
+    assert scored == [clips[1].name]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["park2018", "mir1k_8k", "si_sdr", "museval_v4"])
+def test_every_protocol_ranks_a_real_clips_oracle_above_the_mixture(
+    name: str, mir1k_root: Path, tiny_separator: Separator
+) -> None:
+    protocol = load_protocol(name)
+    rows = evaluate(tiny_separator, find_clips(mir1k_root)[5], protocol, EVERYTHING)
+    metric = protocol.metrics[0]
+    scores = {(row["system"], row["source"]): row[metric] for row in rows}
+    for source in SOURCES:
+        assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 5
+
+
+def test_what_a_refinement_has_said_is_no_setting(tiny_separator: Separator) -> None:
+    tiny_separator.refine = refinement = NmfRefinement(rank=5)
+    before = _fingerprint(tiny_separator)
+    refinement(torch.ones(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))
+    assert refinement._said
+    assert _fingerprint(tiny_separator) == before
+
+
+def test_oracles_are_bounds_of_masks_whatever_the_model_does_with_its_own(tiny_separator: Separator) -> None:
+    references = synthesize_song(1, 2.0, SAMPLE_RATE_HZ)[:, None]
+    other = Separator(tiny_separator.network, tiny_separator.spectrogram, reconstruct=Misi())
+    one, two = (
+        OracleMask(ideal_ratio_mask)(references.sum(0), references, SAMPLE_RATE_HZ, separator)
+        for separator in (tiny_separator, other)
+    )
+    torch.testing.assert_close(one, two)
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="max_similar=0"):
+        RepetSim(max_similar=0)
+    with pytest.raises(ValueError, match="repet_sim"):
+        RepetSim(window_seconds=0)
