@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 export UV_LINK_MODE ?= copy
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow lint format docs bench clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +31,9 @@ lint: install  ## ruff, mypy, and the rule of who imports whom
 format: install  ## fix what ruff can fix
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+docs: install  ## pages from docs/ and the docstrings, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: install  ## speed of loader, network, scorer, refinement and separation, measured side by side
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_training.py
@@ -39,4 +42,4 @@ bench: install  ## speed of loader, network, scorer, refinement and separation, 
 	$(BIN)/python experiments/bench_separation.py
 
 clean:  ## remove what runs and builds leave behind (not .venv, not data)
-	rm -rf outputs dist build .pytest_cache .ruff_cache .mypy_cache
+	rm -rf outputs site dist build .pytest_cache .ruff_cache .mypy_cache

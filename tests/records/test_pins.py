@@ -1,8 +1,8 @@
-"""What must stay as it is while the code moves: patches, stems, protocols and configs, recorded in tests/pins.
+"""What must stay as it is while the code moves: patches, stems, protocols and configs, recorded in tests/records/pins.
 
-tests/old holds files that earlier versions wrote, which must still be read.
+tests/records/old holds files that earlier versions wrote, which must still be read.
 
-Where a change is meant, ``python tests/test_pins.py`` records anew, and the commit says why.
+Where a change is meant, ``python tests/records/test_pins.py`` records anew, and the commit says why.
 """
 
 import hashlib

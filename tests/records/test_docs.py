@@ -1,4 +1,4 @@
-"""Every command in the README is run: as it stands, but small, and on data made here."""
+"""Every command in README and docs/ is run: as it stands, but small, and on data made here."""
 
 import json
 import os
@@ -13,17 +13,29 @@ import pytest
 import soundfile
 import torch
 
-from hourglass_sep import Separator
+from hourglass_sep.training import run as training
 from tests.helpers.av_files import encode, with_two_streams
+from tests.helpers.runs import config
 
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text()
-COMMANDS = [
-    re.sub(r"\s+#.*", "", line)
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
+PAGES = {
+    path.name: path.read_text()
+    for path in (REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").glob("*.md"))
+}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """The code blocks of all pages, each with its page's name."""
+    pattern = rf"```{language}\n(.*?)```"
+    return [(name, block) for name, text in PAGES.items() for block in re.findall(pattern, text, flags=re.DOTALL)]
+
+
+COMMANDS = list(
+    dict.fromkeys(
+        re.sub(r"\s+#.*", "", line) for _, block in blocks("bash") for line in block.splitlines() if line.strip()
+    )
+)
 RECORDED = {
     name: json.loads((REPO / "experiments" / f"{name}_weights" / "scores.json").read_text())["summary"]
     for name in ("default", "large")
@@ -99,7 +111,7 @@ def test_the_readme_names_the_commands_that_people_need() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_readme_command_works(command: str, workplace: Path, tiny_mir1k: Path) -> None:
+def test_a_command_works(command: str, workplace: Path, tiny_mir1k: Path) -> None:
     words = shlex.split(command.replace("/path/to/MIR-1K", str(tiny_mir1k)))
     if words[0] == "make":
         run(["make", "--dry-run", *words[1:]], REPO)
@@ -116,13 +128,22 @@ def test_readme_command_works(command: str, workplace: Path, tiny_mir1k: Path) -
         run(["bash", "-c", f"set -o pipefail; {command}"], workplace)
 
 
-@pytest.mark.slow
-def test_readme_python_block_works() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    names: dict[str, object] = {"waveform": torch.randn(2, 44100), "sample_rate_hz": 44100}
+@pytest.mark.parametrize(("page", "block"), blocks("python"))
+def test_a_python_block_works(page: str, block: str) -> None:
+    names: dict[str, object] = {"waveform": 0.1 * torch.randn(2, 44100), "sample_rate_hz": 44100}
     exec(block, names)
-    assert isinstance(names["stems"], dict)
-    assert names["Separator"] is Separator
+    assert isinstance(names.get("stems", {}), dict)
+
+
+def test_a_loss_of_a_users_own_is_trained_with(
+    tiny_mir1k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of docs/extending.md, by the override that stands there."""
+    (block,) = (block for _, block in blocks("python") if "def masked_l2" in block)
+    (tmp_path / "my_losses.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    (override,) = re.findall(r"`(loss\._target_=[^`]+)`", PAGES["extending.md"])
+    assert "train/loss" in training.run(config(tiny_mir1k, tmp_path / "run", override))
 
 
 @pytest.mark.parametrize(("weights", "system"), [(name, system) for name in RECORDED for system in RECORDED[name]])
@@ -136,6 +157,11 @@ def test_the_results_in_the_readme_are_those_on_record(weights: str, system: str
     assert [cell.strip(" *") for cell in row.split("|")] == expected
 
 
-def test_every_file_that_the_readme_links_to_exists() -> None:
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
-        assert (REPO / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_links_to_or_names_exists(page: str) -> None:
+    folder = REPO if (REPO / page).exists() else REPO / "docs"
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", PAGES[page]):
+        assert (folder / target).exists(), target
+    for name in re.findall(r"`((?:hourglass_sep|conf|experiments|tests|docs)/[\w./]+)`", PAGES[page]):
+        if "NAME" not in name:
+            assert (REPO / name).exists(), name
