@@ -1,6 +1,6 @@
-"""Sound files and sample rates: the only package that opens audio.
+"""Reading and writing sound files, and resampling; no other package opens audio files.
 
-Waveforms are float32 tensors of shape (C, N) here, full scale at +-1.
+Waveforms are float32 tensors of shape (C, N): channels, samples; full scale is +-1.
 """
 
 from hourglass_sep.audio.decode import info, open_audio, read

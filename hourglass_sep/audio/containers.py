@@ -1,4 +1,4 @@
-"""The lengths in files' headers that decoders do not compare with what is there."""
+"""Detection of truncated files: lengths in file headers that decoders do not compare with the file size."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _OGG_PAGE = b"OggS\0"
 _OGG_END = 4  # flag of the last page
 _HEADER_BYTES = 1 << 16
 _MOST_TAGS = 100
-_PIPED_SIZES = (0x7FFFF000, 0x80000000, 0xFFFFF000)  # but for the last 12 bits: the length was not known
+_PIPED_SIZES = (0x7FFFF000, 0x80000000, 0xFFFFF000)  # without the lowest 12 bits: sizes in wav files of unknown length
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def refuse_truncated(path: Path) -> None:
-    """Look for the end of a file.
+    """Check that a sound file is complete; decoders read truncated files without an error.
 
     Raises:
-        AudioError: it is shorter than its header says, or an Ogg stream without an end; decoders read both.
+        AudioError: the file is shorter than its header says, or an Ogg stream without a last page.
     """
     found = path.stat().st_size
     with path.open("rb") as file:
@@ -36,7 +36,17 @@ def refuse_truncated(path: Path) -> None:
 
 
 def _last_ogg_page(file: IO[bytes], end: int) -> bytes | None:
-    """What there is of the last page whose header is whole, and of what is behind: tags or zeros, megabytes of them."""
+    """Bytes from the last Ogg page with a complete header on; None if there is no page.
+
+    The search runs backwards, since megabytes of tags or zeros may follow the page.
+
+    Args:
+        file: open file.
+        end: its size in bytes.
+
+    Returns:
+        At most the page and the beginning of the data behind it.
+    """
     behind = b""
     while end > 0:
         first = max(end - _LARGEST_OGG_PAGE, 0)
@@ -50,7 +60,15 @@ def _last_ogg_page(file: IO[bytes], end: int) -> bytes | None:
 
 
 def _declared_bytes(header: bytes, found: int) -> int | None:
-    """The size that a file says it has, if it does: wav and avi (RIFF), RF64, W64, AIFF, AU, CAF and wma (ASF)."""
+    """File size declared by the header: of wav and avi (RIFF), RF64, W64, AIFF, AU, CAF and wma (ASF).
+
+    Args:
+        header: first bytes of the file.
+        found: size of the file in bytes.
+
+    Returns:
+        The size in bytes; None for other formats and where the header gives no size.
+    """
 
     def number(first: int, last: int, order: Literal["little", "big"] = "little") -> int:
         return int.from_bytes(header[first:last], order)
@@ -64,7 +82,7 @@ def _declared_bytes(header: bytes, found: int) -> int | None:
     if kind == b"RF64" and header[12:16] == b"ds64":
         return number(20, 28) + 8
     if kind == b"riff" and header[4:16] == _W64[4:]:
-        return number(16, 24) if number(16, 24) < 1 << 62 else None  # all bits set: a pipe
+        return number(16, 24) if number(16, 24) < 1 << 62 else None  # all bits set: written to a pipe
     if kind == b"FORM" and len(header) >= 12:
         return number(4, 8, "big") + 8
     if kind == b".snd" and number(8, 12, "big") != 0xFFFFFFFF:
@@ -78,7 +96,16 @@ def _declared_bytes(header: bytes, found: int) -> int | None:
 
 
 def _find_chunk(header: bytes, first: int, size_bytes: int, order: Literal["little", "big"]) -> int | None:
-    """Where the chunk ``data`` begins, if it does within the header; other chunks may hold these letters, too."""
+    """Offset of the chunk ``data`` in a header; None if it is not found.
+
+    The chunks are followed from one to the next, since the content of others may hold the letters ``data``.
+
+    Args:
+        header: first bytes of the file.
+        first: offset of the first chunk.
+        size_bytes: width of the chunk size field in bytes.
+        order: byte order of that field.
+    """
     while first + 4 + size_bytes <= len(header):
         if header[first : first + 4] == b"data":
             return first
@@ -89,7 +116,7 @@ def _find_chunk(header: bytes, first: int, size_bytes: int, order: Literal["litt
 
 
 def id3_bytes(path: Path) -> int:
-    """How long the ID3v2 tags at the beginning of a file are, together."""
+    """Total length in bytes of the ID3v2 tags at the beginning of a file."""
     first = 0
     with path.open("rb") as file:
         for _ in range(_MOST_TAGS):
@@ -102,10 +129,11 @@ def id3_bytes(path: Path) -> int:
 
 
 def mp3_is_cut(path: Path) -> bool:
-    """Whether an mp3 file counts its frames (a Xing, Info or VBRI header) and does not hold as many bytes as it counts.
+    """Whether an mp3 file is shorter than its Xing, Info or VBRI header says.
 
-    The length of an mp3 file without such a header is not in it. Where only frames are counted, that count is all there
-    is to go by: the answer is yes.
+    Without such a header an mp3 file does not give its length: the result is False. A header that gives the number of
+    frames but not that of bytes cannot be compared with the file size: the result is True, and the caller has to
+    compare the number of frames.
     """
     found = path.stat().st_size
     first = id3_bytes(path)

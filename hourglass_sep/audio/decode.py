@@ -1,7 +1,8 @@
-"""Opening sound files: which decoder reads a file.
+"""Opening of sound files and choice of the decoder.
 
-libsndfile reads what is not compressed, or hardly: wav, aiff, caf, au and the like, in this process. Everything else
-is FFmpeg's, which PyAV carries: mp3, ogg, opus, flac, m4a, wma, and the sound of video; docs/formats.md says why.
+libsndfile reads, in this process, sound that is uncompressed or simply coded: wav, aiff, caf, au and the like. FFmpeg,
+which PyAV includes, reads everything else: mp3, ogg, opus, flac, m4a, wma, and the sound of video. The reasons are in
+docs/formats.md.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def open_audio(path: str | Path, stream: int | None = None) -> Decoder:
 
     Args:
         path: the file.
-        stream: which of several audio streams, from 1; by default the one that is marked so, or the first.
+        stream: number of the audio stream, from 1; if None, the stream marked as default, or the first.
+
+    Returns:
+        The open decoder, to be closed by the caller or a ``with`` block.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, or no audio.
+        AudioError: the file is missing, empty, truncated or no audio, or has no such stream.
     """
     path = Path(path)
     try:
@@ -45,7 +49,7 @@ def open_audio(path: str | Path, stream: int | None = None) -> Decoder:
             raise AudioError(f"{path} is an empty file (0 bytes): fetch or export it again")
         refuse_truncated(path)
         return _first_that_can(path, stream)
-    except (OSError, ValueError) as error:  # ValueError: a name that the file system's encoding lacks
+    except (OSError, ValueError) as error:  # ValueError: the name cannot be encoded for the file system
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{str(path)!r} cannot be opened ({reason}): check its name and permissions") from error
 
@@ -54,26 +58,33 @@ def _first_that_can(path: Path, stream: int | None) -> Decoder:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     form = head.find(b"fmt ")
-    in_wav = form > 0 and head[form + 8 : form + 10] in (b"P\0", b"U\0")  # MPEG
+    in_wav = form > 0 and head[form + 8 : form + 10] in (b"P\0", b"U\0")  # format tags of MPEG audio in wav
     is_mpeg = in_wav or head[:3] == b"ID3" or head[:1] == b"\xff" or path.suffix.lower() == ".mp3"
     if head[:4] in _SNDFILE_MAGIC and not is_mpeg:
         return _by_libsndfile(path, stream) or Ffmpeg(path, stream)
     try:
         return Ffmpeg(path, stream)
     except AudioError:
-        other = None if is_mpeg else _by_libsndfile(path, stream)  # libmpg123 writes to standard error
+        other = None if is_mpeg else _by_libsndfile(path, stream)  # not for mp3: libmpg123 writes to standard error
         if other is None:
             raise
         return other
 
 
 def _by_libsndfile(path: Path, stream: int | None) -> Decoder | None:
-    """None if it cannot, or not as well as FFmpeg."""
+    """Open a file by libsndfile, or by FFmpeg if libsndfile finds no length.
+
+    Returns:
+        The decoder; None if libsndfile cannot read the file, or not as reliably as FFmpeg.
+
+    Raises:
+        AudioError: the file has no such stream, or see `Decoder`.
+    """
     try:
         decoder = Sndfile(path)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for bare samples
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile takes NAME.raw for raw samples
         return None
-    if decoder.info.n_samples is None:  # libsndfile reads nothing of streams that do not say how long they are
+    if decoder.info.n_samples is None:  # libsndfile reads no samples of streams without a length
         with suppress(AudioError):
             other = Ffmpeg(path, stream)
             decoder.close()
@@ -98,10 +109,14 @@ def read(path: str | Path) -> tuple[Tensor, int]:
 
 
 def info(path: str | Path, stream: int | None = None) -> Info:
-    """Read a sound file's header; ``stream`` as for `open_audio`.
+    """Read the header of a sound file.
+
+    Args:
+        path: the file.
+        stream: number of the audio stream, see `open_audio`.
 
     Raises:
-        AudioError: the file is missing or no audio.
+        AudioError: the file is missing, empty, truncated or no audio, or has no such stream.
     """
     with open_audio(path, stream) as decoder:
         return decoder.info

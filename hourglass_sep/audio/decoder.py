@@ -1,4 +1,4 @@
-"""What every decoder of sound files does: blocks of samples of a part of a file, and what its header says."""
+"""Base class of the decoders of sound files: the header, and the samples of a part of the file in blocks."""
 
 from __future__ import annotations
 
@@ -17,31 +17,45 @@ from hourglass_sep.audio.rates import samples_of
 from hourglass_sep.support.errors import AudioError
 
 RATES_HZ = (1000, 768_000)
-"""Sample rates outside of these are no sound's, and resampling from them would not end."""
+"""Lowest and highest valid sample rate; resampling from a rate outside this range may not end."""
 
-_LOUDEST = 1e6  # times full scale: no recording, and squares of much more overflow
+_LOUDEST = 1e6  # times full scale: above any recording, and the squares of much larger samples overflow
 
 TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "copyright", "comment", "license")
-"""What stems get of a song's tags, under the names that soundfile gives them."""
+"""Tags copied from a song to its stems, by soundfile's names."""
 
 
 class Info(NamedTuple):
-    """What a sound file's header says; the length of compressed files may be an estimate, or None."""
+    """Header of a sound file.
+
+    Attributes:
+        n_samples: length in samples; an estimate or None for some compressed files.
+        sample_rate_hz: sample rate in Hz.
+        channels: number of channels C.
+        bit_depth: ``16``, ``24`` or ``float32``: the smallest that holds the samples; ``16`` for lossy formats.
+    """
 
     n_samples: int | None
     sample_rate_hz: int
     channels: int
     bit_depth: str = "16"
-    """The one of ``16``, ``24`` and ``float32`` that holds what is in the file; ``16`` for lossy formats."""
 
 
 class Decoder(ABC):
-    """An open sound file, to be read once from front to back.
+    """An open sound file, which can be read once, from front to back.
+
+    Args:
+        path: the file.
+        info: its header.
 
     Attributes:
-        info: what its header says.
-        tags: title, artist, album and the like, by name in lower case.
-        notes: what the user should know of how it was read, a line each; complete at the end.
+        path: the file.
+        info: its header.
+        tags: tag name (see `TAGS`) to text.
+        notes: remarks for the user on the decoding, one line each; complete when all blocks were read.
+
+    Raises:
+        AudioError: the sample rate is out of range, or the file has no channels.
     """
 
     def __init__(self, path: Path, info: Info) -> None:
@@ -58,11 +72,11 @@ class Decoder(ABC):
 
     @abstractmethod
     def _seek(self, sample: int) -> int:
-        """Go to a sample, or stay at the beginning where that is impossible; return the position."""
+        """Seek to a sample, or stay at the beginning if that is impossible; return the position in samples."""
 
     @abstractmethod
     def _read(self) -> Iterator[np.ndarray]:
-        """Blocks (n, C), float32, from here to the end."""
+        """Yield blocks (n, C), float32, from the current position to the end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -77,17 +91,18 @@ class Decoder(ABC):
         self.close()
 
     def blocks(self, start_seconds: float = 0.0, duration_seconds: float | None = None) -> Iterator[Tensor]:
-        """Read a part of the file.
+        """Read a part of the file in blocks.
 
         Args:
-            start_seconds: where the part begins.
-            duration_seconds: its length; to the end by default, or if there is not so much.
+            start_seconds: start of the part in seconds.
+            duration_seconds: length of the part in seconds; the part ends at the end of the file if None or too long.
 
         Yields:
-            Waveforms (C, n), float32, full scale at +-1, n from 1 on.
+            Waveforms (C, n), float32, n >= 1, full scale at +-1.
 
         Raises:
-            AudioError: nothing there, samples that are not finite, or an end before the header's.
+            AudioError: the part is empty, samples are not finite or absurdly large, or the file is shorter than its
+                header says.
         """
         rate = self.info.sample_rate_hz
         first = samples_of(start_seconds, rate)
@@ -115,14 +130,27 @@ class Decoder(ABC):
         self._check_end(position)
 
     def _refuse_shrunk(self) -> None:
-        """Look whether the file was being copied or fetched anew: formats without a length only seem to end earlier."""
-        with suppress(OSError):  # removed: what was open was read
+        """Refuse a file that became shorter while it was read, since it was being copied or fetched again.
+
+        Formats without a length in the header would give no other sign of it.
+
+        Raises:
+            AudioError: the file became shorter.
+        """
+        with suppress(OSError):  # removed: the open file was still read to its end
             now = self.path.stat()
             if now.st_ino == self._status.st_ino and now.st_size < self._status.st_size:
                 raise AudioError(f"{self.path} became shorter while it was read: wait until it is there, run it again")
 
     def _check_end(self, position: int) -> None:
-        """Compare what was read with what the header says."""
+        """Compare the number of samples read with the header.
+
+        Args:
+            position: number of samples from the beginning of the file to its end as read.
+
+        Raises:
+            AudioError: the file is truncated.
+        """
         declared = self.info.n_samples or 0
         if declared > position:
             raise AudioError(
@@ -131,7 +159,7 @@ class Decoder(ABC):
 
 
 def unreadable(path: Path, error: Exception) -> AudioError:
-    """What a library says of a file, in one line."""
+    """Convert an error of a decoding library to an `AudioError` with a one-line message."""
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     reason = reason.strip().rstrip(".")
     return AudioError(f"{path} cannot be read as audio ({reason}): damaged, or no sound file")

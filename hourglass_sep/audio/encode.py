@@ -1,4 +1,4 @@
-"""Writing sound files block by block, so that a whole file or none appears under its name."""
+"""Writing of sound files block by block; only complete files get their final names."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hourglass_sep.support.errors import FileError, SettingError
 from hourglass_sep.support.files import replacing, writing
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_WAV_LIMIT = 1 << 32  # bytes: sizes are 32 bits wide
-_CAUTION = 0.5  # lengths of compressed files are estimates
-_BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack and crashes with large ones
-_SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: to plain wav if it turns out to be small
+_WAV_LIMIT = 1 << 32  # bytes: size fields have 32 bits
+_CAUTION = 0.5  # fraction of the limit: lengths of compressed files are estimates
+_BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack and crashes with large blocks
+_SET_DOWNGRADE = 0x1210  # SFC_RF64_AUTO_DOWNGRADE: RF64 becomes plain wav if the file is small enough
 
-_LONGEST_TAG = 4096  # characters; what is longer is no title
+_LONGEST_TAG = 4096  # characters; longer texts are not tags such as titles
 
 _VORBIS_ORDER = {
     3: [0, 2, 1],
@@ -34,21 +34,24 @@ _VORBIS_ORDER = {
     7: [0, 2, 1, 5, 6, 4, 3],
     8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
-"""Number of channels to the places, in the order of WAV, that Vorbis' channels have there (Vorbis I, section 4.3.9)."""
+"""Number of channels to the WAV channel index of each Vorbis channel (Vorbis I, section 4.3.9)."""
 
 
 class Format(NamedTuple):
-    """What a file format can hold."""
+    """Limits and encoder settings of a file format."""
 
     container: str
-    """libsndfile's name."""
+    """libsndfile's name of the format."""
     subtypes: Mapping[str, str]
-    """Bit depth to libsndfile's subtype; one under ``""`` where there is no depth."""
+    """Bit depth to libsndfile's subtype; the key is ``""`` for formats without a bit depth."""
     max_channels: int
+    """Largest number of channels."""
     rates_hz: Callable[[int], bool]
+    """Whether the format supports a sample rate in Hz."""
     rates: str
-    """The same in words."""
+    """The supported sample rates in words, for messages."""
     quality: Mapping[str, object] = {}
+    """Encoder settings: keyword arguments of `soundfile.SoundFile`."""
 
 
 FORMATS = {
@@ -70,25 +73,26 @@ FORMATS = {
     ),
     "ogg": Format("OGG", {"": "VORBIS"}, 255, lambda hz: hz <= 200000, "at most 200000", {"compression_level": 0.2}),
 }
-"""By the suffix of the files."""
+"""File suffix, without the dot, to format."""
 
 BIT_DEPTHS = tuple(dict.fromkeys(depth for form in FORMATS.values() for depth in form.subtypes if depth))
 
 
 def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = None) -> str:
-    """The sample format for a sound like another one.
+    """Choose the sample format for writing sound with the properties of an input file.
 
     Args:
-        path: the other one, for messages.
+        path: the input file, for messages.
         info: its header.
-        name: a key of `FORMATS`.
-        bit_depth: one of `BIT_DEPTHS`; by default the other's, or the nearest there is.
+        name: file format, a key of `FORMATS`.
+        bit_depth: one of `BIT_DEPTHS`; if None, the input's, or 24 if the format does not have it.
 
     Returns:
-        libsndfile's name of it.
+        libsndfile's name of the sample format (subtype).
 
     Raises:
-        SettingError: the format cannot hold the rate, the channels or the depth; the message names one that can.
+        SettingError: the name is unknown, or the format does not support the sample rate, the channels or the bit
+            depth; the message then names a format that does.
     """
     check_choice("--format", name, tuple(FORMATS))
     form = FORMATS[name]
@@ -113,20 +117,20 @@ def choose_subtype(path: Path, info: Info, name: str, bit_depth: str | None = No
 
 
 class Writer:
-    """Appends waveforms (C, N) to an open sound file.
+    """Write waveforms (C, N) to a sound file, one after the other.
 
-    Samples of integer formats are rounded to the nearest step, so that what was read from such a file and is written
-    unchanged is the same to the bit. The file is finished and checked when the ``with`` block ends without an error.
+    For integer formats, samples are rounded to the nearest step: samples read from such a file and written unchanged
+    are identical to the bit. The file is finished and checked when the ``with`` block ends without an error.
 
     Args:
-        path: what messages call the file.
-        part: the file.
-        sample_rate_hz: its sample rate.
-        channels: C.
-        subtype: libsndfile's name of the sample format, one of the format's.
-        name: of the format, a key of `FORMATS`.
-        n_samples: its length, as far as it is known: wav becomes RF64 where it passes 4 GiB.
-        tags: title and so on, by the names in `hourglass_sep.audio.decoder.TAGS`.
+        path: final path of the file, for messages.
+        part: path under which the file is written.
+        sample_rate_hz: sample rate in Hz.
+        channels: number of channels C.
+        subtype: libsndfile's name of the sample format, one of ``FORMATS[name].subtypes``.
+        name: file format, a key of `FORMATS`.
+        n_samples: length in samples, which may be an estimate; None if unknown. A wav file above 4 GiB becomes RF64.
+        tags: tag name, one of `hourglass_sep.audio.decoder.TAGS`, to text.
 
     Raises:
         FileError: the file cannot be written.
@@ -159,7 +163,7 @@ class Writer:
             soundfile._snd.sf_command(self._file._file, _SET_DOWNGRADE, soundfile._ffi.NULL, True)
         for tag, text in (tags or {}).items():
             if 0 < len(text) <= _LONGEST_TAG:
-                with suppress(soundfile.LibsndfileError, UnicodeEncodeError):  # what the format cannot hold
+                with suppress(soundfile.LibsndfileError, UnicodeEncodeError):  # tags that the format does not support
                     setattr(self._file, tag, text.replace("\0", ""))
         self._order = _VORBIS_ORDER.get(channels) if name == "ogg" else None
         self._scale = {"PCM_16": 1 << 15, "PCM_24": 1 << 23}.get(subtype)
@@ -168,10 +172,16 @@ class Writer:
         self._written = 0
 
     def __call__(self, waveform: Tensor) -> int:
-        """Append (C, N); return how many samples were beyond full scale and had to be clipped.
+        """Append a waveform.
+
+        Args:
+            waveform: (C, N), full scale at +-1.
+
+        Returns:
+            Number of samples beyond full scale: clipped in integer formats, counted only in lossy ones; 0 for float32.
 
         Raises:
-            FileError: the disk is full, for one.
+            FileError: the file cannot be written, as on a full disk, or a wav file would exceed 4 GiB.
         """
         waveform = waveform if self._order is None else waveform[self._order]
         samples = waveform.detach().cpu().T.contiguous().float().numpy()
@@ -198,14 +208,14 @@ class Writer:
     def _write(self, block: np.ndarray) -> None:
         try:
             self._file.write(block)
-        except AssertionError:  # soundfile's own check
+        except AssertionError:  # soundfile asserts that all samples were written
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish the file and look whether all of it is there; after an error, close it in whatever state."""
+        """Close the file and check its length by reading it; after an error, close it without the check."""
         if kind is not None:
             with suppress(Exception):
                 self._file.close()
@@ -226,15 +236,20 @@ def opened(
     name: str = "wav",
     n_samples: int | None = None,
 ) -> Iterator[list[Writer]]:
-    """Writers under the names of `support.files.replacing`: a bad folder is found before there is any sound.
+    """Open several sound files for writing; they get their final names together, see `support.files.replacing`.
+
+    The files are created on entry, so that an unwritable folder is found before any sound is computed.
 
     Args:
-        paths: the files to write; their folders are made if need be.
-        sample_rate_hz: see `Writer`, as all that follows.
-        channels: C.
-        subtype: the sample format.
-        name: the file format.
-        n_samples: the length.
+        paths: final paths of the files; missing folders are created.
+        sample_rate_hz: sample rate in Hz.
+        channels: number of channels C.
+        subtype: sample format, see `Writer`.
+        name: file format, a key of `FORMATS`.
+        n_samples: length in samples, see `Writer`.
+
+    Yields:
+        List of writers, one per path.
 
     Raises:
         FileError: a folder or a file cannot be written.
@@ -245,6 +260,19 @@ def opened(
 
 
 def write(path: str | Path, waveform: Tensor, sample_rate_hz: int, subtype: str = "PCM_16") -> int:
-    """Write (C, N) as WAV; return how many samples were clipped. See `opened`."""
+    """Write a waveform as a wav file.
+
+    Args:
+        path: the file; missing folders are created.
+        waveform: (C, N), full scale at +-1.
+        sample_rate_hz: sample rate in Hz.
+        subtype: sample format, see `Writer`.
+
+    Returns:
+        Number of clipped samples.
+
+    Raises:
+        FileError: the folder or the file cannot be written.
+    """
     with opened([Path(path)], sample_rate_hz, waveform.shape[0], subtype, "wav", waveform.shape[-1]) as (append,):
         return append(waveform)

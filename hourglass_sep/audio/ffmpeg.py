@@ -1,4 +1,4 @@
-"""Reading by FFmpeg, which runs in a process of its own: see ffmpeg_process/."""
+"""Decoder by FFmpeg, which runs in a separate process: see ffmpeg_process/."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from hourglass_sep.support.errors import AudioError
 _SCRIPT = Path(__file__).with_name("ffmpeg_process")
 _SECONDS_TO_END = 5
 _FRAMED = ("aac", "dts", "mpegts")
-"""FFmpeg's containers in which only a packet that is cut cannot be decoded; in others it may be junk behind the end."""
+"""FFmpeg's containers in which an undecodable last packet means truncation; elsewhere it may be junk."""
 _SIZED = ("aac", "dts", "mpegts", "mov", "matroska", "avi", "asf", "flv", "nut", "mxf", "ogg")
-"""Those whose packets say how long they are; in others the last one may be shorter."""
+"""FFmpeg's containers that give the size of each packet; in others a shorter last packet may be valid."""
 
 
 class Process:
-    """A decoding process, which serves one file at a time.
+    """A decoding process; it decodes one file at a time.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self) -> None:
@@ -40,25 +40,31 @@ class Process:
             [sys.executable, "-P", str(_SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # FFmpeg's and libraries' remarks
+            stderr=subprocess.DEVNULL,  # messages of FFmpeg and its libraries
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         self._waiting = False
 
     @property
     def usable(self) -> bool:
-        """Whether it is there and all its answers were taken."""
+        """Whether the process is running and all its answers were read."""
         return not self._waiting and self._process.poll() is None
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
-        """Send a request; return the answer and the bytes behind it.
+        """Send a request to the process and wait for its answer.
+
+        Args:
+            request: a request of ``ffmpeg_process``.
+
+        Returns:
+            The answer, and the bytes that follow it.
 
         Raises:
-            EOFError: the process has ended.
+            EOFError: the process has ended; the message is the signal or exit code.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._waiting = True  # and remains so after Ctrl-C
+        self._waiting = True  # stays True after Ctrl-C, so that the process is not reused
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
@@ -77,7 +83,7 @@ class Process:
             return signal.Signals(-code).name
         except subprocess.TimeoutExpired:
             return "no answer"
-        except ValueError:  # no signal
+        except ValueError:  # not ended by a signal
             return f"exit code {code}"
 
     def stop(self) -> None:
@@ -116,15 +122,18 @@ def _stop_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # they answer the parent
+    os.register_at_fork(after_in_child=_idle.clear)  # these processes belong to the parent
 
 
 class Ffmpeg(Decoder):
-    """By PyAV, which carries FFmpeg.
+    """Decoder by PyAV, which includes FFmpeg.
 
     Args:
         path: the file.
-        stream: number of the audio stream, from 1; the default one if None.
+        stream: number of the audio stream, from 1; the default stream if None.
+
+    Raises:
+        AudioError: the file cannot be read as audio, or has no such stream; or see `Decoder`.
     """
 
     def __init__(self, path: Path, stream: int | None = None) -> None:
@@ -153,10 +162,10 @@ class Ffmpeg(Decoder):
             )
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
-        """Ask the process.
+        """Send a request to the process, see `Process.ask`.
 
         Raises:
-            AudioError: it says no, or has ended.
+            AudioError: the process answered with an error, or has ended.
         """
         process = self._process
         assert process is not None
@@ -187,7 +196,7 @@ class Ffmpeg(Decoder):
         return unreadable(path, ValueError(text))
 
     def _seek(self, sample: int) -> int:
-        return 0  # not exact in most formats; decoding is a thousand times as fast as playing
+        return 0  # seeking is inexact in most formats; decoding is a thousand times faster than real time
 
     def _read(self) -> Iterator[np.ndarray]:
         while True:
@@ -198,15 +207,15 @@ class Ffmpeg(Decoder):
             yield np.frombuffer(data, np.float32).reshape(-1, self.info.channels)
 
     def _check_end(self, position: int) -> None:
-        """Refuse what is shorter than its header says; note what may be missing."""
+        """See `Decoder`; adds notes on parts that may be missing."""
         facts, end, rate = self._facts, self._end, self.info.sample_rate_hz
         kind, expected, found = facts["format"], facts["seconds"], position / rate
         if kind == "matroska":
-            found = max(found, end["seconds"])  # the clock of the header
+            found = max(found, end["seconds"])  # matroska's header gives the end time, not the length
         lacking = (expected or 0.0) - found
         short = lacking > max(0.5, 0.005 * found)
         exact = facts["exact"]
-        if kind == "flac":  # of wrong totals there are many; a file that was cut ends in the middle of a frame
+        if kind == "flac":  # many headers have a wrong total; a truncated file ends within a frame
             exact, short = end["undecoded"], lacking > 0
         elif kind == "mp3":
             exact = mp3_is_cut(self.path)

@@ -1,4 +1,4 @@
-"""Sample rates."""
+"""Resampling, and conversion of seconds to samples."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _LONGEST_SECONDS = 1e12  # longer than any sound
 
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None = None) -> Tensor:
-    """Resample along the last axis with soxr, in high quality and without delay.
+    """Resample along the last axis with soxr (quality HQ), without delay.
 
     Args:
-        waveform: (..., N), any device; the work is done on the CPU.
-        from_hz: its sample rate.
-        to_hz: the wanted sample rate.
-        n_samples: the wanted length; ceil(N * to_hz / from_hz) if not given.
+        waveform: (..., N), on any device; it is resampled on the CPU.
+        from_hz: sample rate of ``waveform`` in Hz.
+        to_hz: sample rate of the result in Hz.
+        n_samples: length of the result, which is cut or padded with zeros; ceil(N * to_hz / from_hz) if None.
 
     Returns:
-        (..., n_samples), float32.
+        (..., n_samples), float32, on the device of ``waveform``; ``waveform`` itself if rate and length are unchanged.
     """
     if n_samples is None:
         n_samples = -(-waveform.shape[-1] * to_hz // from_hz)
@@ -28,12 +28,12 @@ def resample(waveform: Tensor, from_hz: int, to_hz: int, n_samples: int | None =
         return waveform
     flat = waveform.detach().to("cpu", torch.float32).reshape(-1, waveform.shape[-1]).numpy()
     out = np.zeros((len(flat), n_samples), dtype=np.float32)
-    for channel, samples in zip(out, flat, strict=True):  # one by one: a third of the memory, and no slower
+    for channel, samples in zip(out, flat, strict=True):  # one by one takes a third of the memory, no more time
         resampled = soxr.resample(samples, from_hz, to_hz, quality="HQ")[:n_samples]
         channel[: len(resampled)] = resampled
     return torch.from_numpy(out).reshape(*waveform.shape[:-1], -1).to(waveform.device)
 
 
 def samples_of(seconds: float, rate: int) -> int:
-    """Seconds in samples; what is longer than any sound (1e305) becomes so, too, and not infinite."""
+    """Convert seconds to samples at ``rate`` Hz; seconds above 1e12 count as 1e12, to keep the result finite."""
     return round(min(seconds, _LONGEST_SECONDS) * rate)

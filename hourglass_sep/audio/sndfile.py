@@ -1,4 +1,4 @@
-"""Reading by libsndfile, in this process: what is not compressed, or hardly."""
+"""Decoder by libsndfile, in this process, for sound that is uncompressed or simply coded (ADPCM, A-law, ALAC)."""
 
 from __future__ import annotations
 
@@ -29,22 +29,26 @@ _LINEAR = (
     "NMS",
     "VOX",
 )
-"""Beginnings of libsndfile's subtypes whose length and order of channels it knows as well as FFmpeg."""
-_UNKNOWN = 1 << 60  # libsndfile's length of what does not say it
-_LONGEST_NAME = 1000  # bytes: of paths, libsndfile takes 1023
+"""Prefixes of the libsndfile subtypes for which it reads length and channel order as reliably as FFmpeg."""
+_UNKNOWN = 1 << 60  # libsndfile gives lengths from here on if the header has none
+_LONGEST_NAME = 1000  # bytes: libsndfile takes paths of up to 1023
 _UNRECOGNISED = 1  # libsndfile's error number
 _SYNCS = tuple(map(bytes.fromhex, ("72f81f4e", "fe7f0180", "7ffe8001", "ff1f00e8", "1fffe800")))
-"""Beginnings of S/PDIF bursts and DTS frames."""
+"""Sync words of S/PDIF bursts and DTS frames."""
 _SYNC_BYTES = 1 << 16
 _DEPTHS = dict.fromkeys(("PCM_24", "ALAC_20", "ALAC_24"), "24")
 _DEPTHS |= dict.fromkeys(("PCM_32", "ALAC_32", "FLOAT", "DOUBLE"), "float32")
 
 
 class Sndfile(Decoder):
-    """By libsndfile.
+    """Decoder by libsndfile.
+
+    Args:
+        path: the file.
 
     Raises:
-        LibsndfileError: it cannot read this file, or not as well as FFmpeg.
+        LibsndfileError: libsndfile cannot read the file, or not as reliably as FFmpeg.
+        AudioError: see `Decoder`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,16 +87,25 @@ class Sndfile(Decoder):
 
 
 def _may_be_compressed(path: Path) -> bool:
-    """Whether what says it is PCM may be DTS or AC3, as copies of DTS discs; FFmpeg finds out, and reads PCM alike."""
+    """Whether a file declared as PCM may hold DTS or AC3, as copies of DTS discs do: it has a sync word of `_SYNCS`.
+
+    FFmpeg detects the codec, and reads PCM equally well if there is none.
+    """
     with path.open("rb") as file:
         beginning = file.read(_SYNC_BYTES)
     return any(sync in beginning for sync in _SYNCS)
 
 
 def as_name(path: Path, flags: int = os.O_RDONLY) -> str | bytes | int:
-    """A path as soundfile takes it: as bytes where it is not in the file system's encoding, opened where it is long.
+    """Convert a path to a form that soundfile accepts.
 
-    ``flags`` are those that it is opened with; soundfile closes it.
+    Args:
+        path: the file.
+        flags: flags of `os.open`, for paths that are opened here.
+
+    Returns:
+        The path as a string; as bytes if it cannot be encoded as UTF-8; for long paths, an open file descriptor, which
+        soundfile closes.
     """
     if len(os.fsencode(path)) > _LONGEST_NAME:
         return os.open(path, flags)

@@ -1,4 +1,4 @@
-"""Names under which sound is looked for; what a file is, its first bytes say."""
+"""File suffixes of audio and video; they select files in folders only, the format is read from the first bytes."""
 
 SUFFIXES = (
     *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".afc", ".caf", ".au", ".snd", ".voc"),
@@ -13,4 +13,4 @@ SUFFIXES = (
     *(".3gp", ".3gpp", ".3g2", ".3gp2", ".rmvb", ".mxf", ".gxf", ".dv", ".wtv", ".nut", ".nsv", ".nuv", ".swf", ".amv"),
     *(".isma", ".ismv", ".mj2", ".psp"),
 )
-"""Names under which sound is looked for in folders. A file that is named is opened whatever its suffix."""
+"""Suffixes of the files searched for in folders. A file given by its path is opened whatever its suffix."""

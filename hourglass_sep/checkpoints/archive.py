@@ -1,4 +1,4 @@
-"""Checks of checkpoint files before they are unpacked: nothing that grows, nothing that is no checkpoint."""
+"""Checks of checkpoint files before they are unpacked: compressed archives and pickles that expand are refused."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PICKLE_BYTES = 1 << 24
 _DIRECTORY_BYTES = 1 << 22  # tens of thousands of tensors
 _PICKLE_STEPS = 1 << 19
 _PICKLE_MAKERS = ("bytearray", "encode")
-"""What `torch.load` trusts, and what makes much memory of few bytes. Checkpoints hold text and tensors."""
+"""Globals that `torch.load` allows and that allocate much memory from few bytes; checkpoints do not need them."""
 
 
 def check_archive(path: Path) -> None:
-    """Look into a checkpoint's archive before it is unpacked.
+    """Check the archive of a checkpoint before it is unpacked.
 
     Raises:
-        CheckpointError: it is none that torch writes: another kind of file, or one that grows when it is unpacked.
+        CheckpointError: not an archive that torch writes, or one that expands when it is unpacked.
     """
     try:
         grows = _directory_bytes(path) > _DIRECTORY_BYTES or _unpacks(path)
@@ -30,7 +30,7 @@ def check_archive(path: Path) -> None:
 
 
 def _unpacks(path: Path) -> bool:
-    """Whether what is in an archive takes more memory than the archive."""
+    """Whether the content of an archive takes more memory than its file."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
@@ -43,17 +43,17 @@ def _unpacks(path: Path) -> bool:
 
 
 def _directory_bytes(path: Path) -> int:
-    """The size of an archive's directory, which `zipfile.ZipFile` reads at once; 0 where there is none."""
+    """Size in bytes of an archive's directory, which `zipfile.ZipFile` reads at once; 0 if there is none."""
     with path.open("rb") as file:
-        end = zipfile._EndRecData(file)  # type: ignore[attr-defined] # what ZipFile itself asks first
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined] # the function that ZipFile calls first
         return int(end[zipfile._ECD_SIZE]) if end else 0  # type: ignore[attr-defined]
 
 
 def check_header(path: Path) -> None:
-    """Look at the size of a safetensors file's header, of which a table of tensors is made.
+    """Check the size of a safetensors file's header.
 
     Raises:
-        ValueError: it is no network's.
+        ValueError: larger than any network's.
     """
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > _DIRECTORY_BYTES:
@@ -61,10 +61,10 @@ def check_header(path: Path) -> None:
 
 
 def _grows(pickle: bytes) -> bool:
-    """Whether a pickle takes much more memory or time to read than its own.
+    """Whether reading a pickle takes much more memory or time than its size suggests.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a pickle.
     """
     for step, (code, argument, _) in enumerate(pickletools.genops(pickle)):
         if step > _PICKLE_STEPS or (code.name == "GLOBAL" and str(argument).endswith(_PICKLE_MAKERS)):

@@ -1,4 +1,4 @@
-"""What a card may say: types and bounds, checked before anything is made from it."""
+"""Cards: descriptions of separators in JSON, checked for types and bounds before anything is built from them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BOUNDS = {
     "audio": {"sample_rate_hz": RATES_HZ, "n_fft": (16, 1 << 16), "hop_length": (1, 1 << 15), "n_freq": (1, 1 << 15)},
     "inference": {"window_frames": (1, 1 << 14), "context_frames": (0, 1 << 13), "fade_frames": (0, 1 << 13)},
 }
-"""Least and most of every number that a separator is built from: nobody has trained a network beyond."""
+"""Least and largest value of every number of a description; far beyond those of trained networks."""
 
 _NAMES = ("scale", "masks", "high_band")
-"""The other settings of ``inference``."""
+"""Settings of ``inference`` that are names."""
 
 _CARD_BYTES = 1 << 20
 
 
 def problem(description: Any) -> str:
-    """What keeps a description from being that of a separator; '' if nothing does."""
+    """The first error in a description, in words for a message; '' if it is valid."""
     if not isinstance(description, dict) or not all(isinstance(key, str) for key in description):
         return "is no description"
     for part in _BOUNDS:
@@ -38,17 +38,17 @@ def problem(description: Any) -> str:
 
 
 def inference_problem(settings: Any) -> str:
-    """What keeps settings of inference, in another file than a card, from being possible; '' if nothing does."""
+    """The first error in inference settings of another file than a card, in words; '' if they are valid."""
     return _setting("inference", settings)
 
 
 def _setting(part: str, settings: Any) -> str:
-    """The first of a part's settings that cannot be, and what can; the part's name for no settings; or ''."""
+    """The first invalid setting of a part with its allowed values; the part's name if it has no settings; or ''."""
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         return part
     for key, (least, most) in _BOUNDS[part].items():
         if key not in settings or (key == "window_frames" and settings[key] is None):
-            continue  # the constructor has a default, or will miss it
+            continue  # the constructor has a default, or complains
         value = settings[key]
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             return f"{part}.{key}={short(value)}, {least} to {most} can be"
@@ -62,7 +62,7 @@ def read_card(path: Path) -> Any:
     """The content of a JSON card.
 
     Raises:
-        ValueError: it is no JSON, nested too deeply, or larger than any card.
+        ValueError: not JSON, nested too deeply, or too large.
     """
     if path.stat().st_size > _CARD_BYTES:
         raise ValueError("too large")
@@ -73,9 +73,9 @@ def read_card(path: Path) -> Any:
 
 
 def short(value: Any) -> str:
-    """A value for a message, cut off after 60 characters."""
+    """A value as text for messages, at most 60 characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a whole number of thousands of digits
+    except (ValueError, RecursionError):  # an integer of thousands of digits
         text = type(value).__name__
     return text if len(text) <= 60 else text[:60] + "..."

@@ -1,4 +1,4 @@
-"""Networks from what a card says of them, and the checks that weights are theirs."""
+"""Networks from their descriptions, and checks that weights match them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hourglass_sep.checkpoints.card import short
 from hourglass_sep.networks.hourglass import StackedHourglass
 
 _FORMER = {"growth": 0}
-"""Arguments of the network that earlier cards have: measured, not kept (experiments/recipe), and the one value left."""
+"""Removed arguments of the network in earlier cards (experiments/recipe), with the only value that is still built."""
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def current_arguments(model: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """A card's ``model`` without arguments that are no more, and what keeps it from being built, or ''."""
+    """A card's ``model`` without removed arguments, and the reason why it cannot be built ('' if it can)."""
     for name, value in _FORMER.items():
         if model.get(name, value) != value:
             return dict(model), f"says model.{name}={short(model[name])}, which only earlier versions can build"
@@ -28,7 +28,7 @@ def draw(model: Mapping[str, Any]) -> StackedHourglass:
     """The network that a card's ``model`` describes, without memory for its weights (torch's meta device).
 
     Raises:
-        KeyError, TypeError, ValueError: arguments that the network does not take.
+        KeyError, TypeError, ValueError: invalid arguments.
     """
     with torch.device("meta"):
         return StackedHourglass(**model)
@@ -39,7 +39,7 @@ def network(model: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> St
 
     Args:
         model: arguments of the network.
-        weights: its state dict; `misfit` is to have found nothing.
+        weights: state dict of the network, without a `misfit`.
     """
     made = StackedHourglass(**model, channels_last=True)  # half as fast again on CPUs
     made.load_state_dict({name: value.float() for name, value in weights.items()})
@@ -47,7 +47,12 @@ def network(model: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> St
 
 
 def misfit(weights: Mapping[Any, Any], wanted: Mapping[str, torch.Tensor]) -> str:
-    """What keeps weights from being those of a network, whose tensors may have no memory; '' if nothing does."""
+    """The first difference of weights to a network's state dict, in words; '' if there is none.
+
+    Args:
+        weights: content of a checkpoint, names to tensors.
+        wanted: state dict of the network; its tensors may be on the meta device.
+    """
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             return f"holds {short(name)}, which is no tensor with a name"

@@ -1,7 +1,7 @@
-"""Shipped weights and every way to load or save some: what a Separator needs, and nothing to unpickle.
+"""Reading and writing weights: shipped weights, cards with safetensors, and Lightning checkpoints, without pickles.
 
-NAME.safetensors holds the network in half precision; NAME.json, its card, says how to rebuild the separator and where
-the weights come from.
+NAME.safetensors contains the network in half precision; its card NAME.json describes the separator and the origin of
+the weights.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from hourglass_sep.support.errors import CheckpointError
 from hourglass_sep.support.paths import WEIGHTS_DIR, at_home
 
 FORMAT = "hourglass_sep/1"
-"""Says that a checkpoint is one of ours, and how its description is to be read."""
+"""Format and version of descriptions."""
 
 KEY = "hourglass_sep"
-"""Where a Lightning checkpoint keeps the separator's description."""
+"""Key of a Lightning checkpoint for the separator's description."""
 
 
 def _shipped() -> list[str]:
-    """The names of the weights that ship."""
+    """Names of the weights that ship."""
     return sorted(path.stem for path in WEIGHTS_DIR.glob("*.safetensors"))
 
 
 def shipped_path(name: str) -> Path:
-    """The file of the weights that ship under a name.
+    """File of shipped weights.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: no weights of that name.
     """
     path = WEIGHTS_DIR / f"{name}.safetensors"
     if not path.exists():
@@ -50,7 +50,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The description of a checkpoint's separator, and its network's state dict.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of something else.
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
     """
     path = at_home(path)
     if not path.is_file():
@@ -71,7 +71,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 @contextmanager
 def described_by(path: Path) -> Iterator[None]:
-    """Turn complaints about arguments that a file describes into one line that names the file.
+    """Replace errors about a file's content by one line that names the file.
 
     Raises:
         CheckpointError: in place of them.
@@ -85,7 +85,7 @@ def described_by(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[str]:
-    """A name of a file for libraries that take text only."""
+    """A name of a file that can be encoded as UTF-8, for libraries that need it."""
     with path.open("rb") as file:
         try:
             str(path).encode()
@@ -98,10 +98,10 @@ def _named(path: Path) -> Iterator[str]:
 def _read_lightning(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     check_archive(path)
     try:
-        # Mapped: of what else is in the file, nothing is read. Warnings are about files that are refused.
+        # Memory-mapped: other content is not read. Warnings concern files that are refused.
         with _named(path) as name, warnings.catch_warnings(action="ignore"):
             checkpoint = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # there is no end to what unpickling another file may raise
+    except Exception as error:  # unpickling other files may raise anything
         raise CheckpointError(f"{path} is not a checkpoint that torch can read: give another file") from error
     if not isinstance(checkpoint, dict) or not {KEY, "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} is a checkpoint of something else: give one that hourglass_sep.train wrote")
@@ -120,7 +120,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         check_header(path)
         with _named(path) as name:
             return read_card(card), safetensors.torch.load_file(name)
-    except Exception as error:  # torch's own, too, of sizes that are none
+    except Exception as error:  # includes torch's errors for invalid sizes
         raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
 
@@ -129,9 +129,9 @@ def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, to
 
     Args:
         path: NAME.safetensors.
-        description: of the separator, see `Separator.description`.
-        weights: the network's state dict.
-        facts: the rest of the card: data, recipe, steps, commit, scores.
+        description: description of the separator, see `Separator.description`.
+        weights: state dict of the network.
+        facts: further entries of the card: data, recipe, steps, commit, scores.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

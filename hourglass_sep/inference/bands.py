@@ -1,7 +1,7 @@
-"""Two bands: what the network sees, at its own sample rate, and what lies above in a song of a higher one.
+"""Two bands: below, the network's frequencies; above, the remaining frequencies of songs at higher sample rates.
 
-Below, masks multiply spectra; above, each source gets a share of the signal that changes with time only. Resampling is
-linear and the shares add up to one, so that stems which add up to the song below do so altogether.
+Below, masks multiply spectra. Above, each source gets a time-varying share of the signal. Resampling is linear and the
+shares sum to one, so that stems which add up to the song in the lower band also add up to it at full bandwidth.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from hourglass_sep.support.errors import NotFiniteError
 _HELD_BINS = 64
 _BLOCK_SAMPLES = 1 << 16
 _ROUNDING = 4e-6
-"""Of the loudest sample: signals that differ by no more differ by what rounding lost."""
+"""Largest rounding error, relative to the loudest sample."""
 
 
 class Bands:
-    """A song at its own sample rate and, as a spectrum, at the network's.
+    """A song at its own sample rate, and its spectrum at the network's.
 
     Args:
-        waveform: (B, C, N).
-        sample_rate_hz: its rate.
-        stft: the network's.
+        waveform: the mixture (B, C, N).
+        sample_rate_hz: sample rate of the waveform.
+        stft: the network's STFT.
 
     Attributes:
-        spectrum: (B, C, F, T) complex.
+        spectrum: the STFT at the network's sample rate, (B, C, F, T) complex.
     """
 
     def __init__(self, waveform: Tensor, sample_rate_hz: int, stft: Spectrogram) -> None:
@@ -46,8 +46,8 @@ class Bands:
         """Sources (B, S, C, N) from masks.
 
         Args:
-            masks: (B, S, F, T), as they are applied.
-            reconstruct: masks and spectrum to waveforms.
+            masks: (B, S, F, T), refined and shared out.
+            reconstruct: reconstruction of waveforms from masks and spectrum.
             high_band: see `high_band_gains`.
         """
         stems = reconstruct(self._stft.extend(masks), self.spectrum, self._stft, self._low.shape[-1])
@@ -56,20 +56,20 @@ class Bands:
 
 
 def with_rounding_returned(stems: Tensor, waveform: Tensor) -> Tensor:
-    """Stems (B, S, C, N) that add up to the song (B, C, N) but for rounding, with what that lost: to the 24th bit."""
+    """Stems (B, S, C, N) corrected by their rounding error: they add up to the song (B, C, N) to the 24th bit."""
     lacking = waveform - stems.sum(1)
     return stems + lacking[:, None] / stems.shape[1] if _is_rounding(lacking, waveform) else stems
 
 
 def refuse_not_finite(stems: Tensor, weights: str = "") -> None:
-    """Look at stems, or masks, of any shape.
+    """Check that stems, or masks, are finite.
 
     Args:
-        stems: at least one sample.
-        weights: the file of the weights that made them, for the error.
+        stems: any shape, at least one element.
+        weights: file of the weights, for the error message.
 
     Raises:
-        NotFiniteError: they are no sound.
+        NotFiniteError: an element is NaN or infinite.
     """
     if not math.isfinite(stems.abs().amax()):
         whose = f"the weights of {weights}" if weights else "the weights"
@@ -77,18 +77,18 @@ def refuse_not_finite(stems: Tensor, weights: str = "") -> None:
 
 
 def _is_rounding(difference: Tensor, signal: Tensor) -> bool:
-    return bool(difference.abs().amax() <= _ROUNDING * signal.abs().amax())  # NaN is none
+    return bool(difference.abs().amax() <= _ROUNDING * signal.abs().amax())  # False for NaN
 
 
 def high_band_gains(masks: Tensor, rule: str) -> Tensor | None:
     """Each source's share of the frequencies above the masks' highest.
 
     Args:
-        masks: (B, S, F, T), as they are applied below.
-        rule: ``average`` takes the mean of every frame's masks, ``hold`` that of their highest 64 bins.
+        masks: (B, S, F, T) of the lower band.
+        rule: ``average``, the mean of each frame's masks; ``hold``, the mean of their highest 64 bins; or ``zero``.
 
     Returns:
-        Gains (B, S, T) that sum to one over the sources; None for ``zero``, no share for any.
+        Gains (B, S, T) that sum to one over the sources; None for ``zero``, an empty upper band.
     """
     if rule == "zero":
         return None
@@ -102,12 +102,12 @@ def to_full_band(
     """Stems at a song's own sample rate.
 
     Args:
-        stems: (B, S, C, n) at the spectrogram's rate.
-        low: the song (B, C, n) at that rate.
-        waveform: the song (B, C, N) at its own.
-        gains: see `high_band_gains`.
-        stft: whose rate and frames these are.
-        sample_rate_hz: the song's.
+        stems: lower band (B, S, C, n), at the STFT's sample rate.
+        low: the song (B, C, n), at the STFT's sample rate.
+        waveform: the song (B, C, N), at its own sample rate.
+        gains: shares of the upper band (B, S, T), see `high_band_gains`.
+        stft: the network's STFT.
+        sample_rate_hz: sample rate of the song.
 
     Returns:
         (B, S, C, N).
@@ -118,7 +118,7 @@ def to_full_band(
     lacking = low - stems.sum(1)
     stems = resample(stems, rate, sample_rate_hz, n_samples)
     if gains is not None:
-        high = waveform - stems.sum(1)  # with what is lacking, the song's low band: resampling is linear
+        high = waveform - stems.sum(1)  # includes the resampled difference between song and stems
         if not _is_rounding(lacking, low):
             high -= resample(lacking, rate, sample_rate_hz, n_samples)
         _add_at_gains(stems, high, gains, stft.hop_length * sample_rate_hz / rate)
@@ -126,9 +126,9 @@ def to_full_band(
 
 
 def _add_at_gains(stems: Tensor, signal: Tensor, gains: Tensor, samples_per_frame: float) -> None:
-    """Add a signal (B, C, N) to stems (B, S, C, N) at gains (B, S, T).
+    """Add a signal (B, C, N) to stems (B, S, C, N), multiplied by gains (B, S, T).
 
-    Gain k is that of sample k * samples_per_frame; between these they change linearly.
+    Gain k applies at sample k * samples_per_frame; gains are interpolated linearly.
     """
     n_samples, last = signal.shape[-1], gains.shape[-1] - 1
     for first in range(0, n_samples, _BLOCK_SAMPLES):

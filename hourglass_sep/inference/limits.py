@@ -1,4 +1,4 @@
-"""Limits of what separating may cost: combinations of settings that no song is worth are refused."""
+"""Limits of memory and time for separators from files: excessive combinations of settings are refused."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from hourglass_sep.inference.windows import Windows
 from hourglass_sep.signal.stft import Spectrogram
 
 _MOST_OVERLAP = 64
-"""Frames that hold a sample, windows that hold a frame."""
+"""Most frames that contain one sample, and windows that contain one frame."""
 
 _MOST_CELLS = 1 << 21
-"""Of a spectrum, a second (ours: 16 thousand); 45 seconds of it are in memory at once."""
+"""Most STFT cells a second (ours: 16 thousand); 45 seconds are in memory at once."""
 
 _MOST_WINDOWS = 200
-"""That go through the network, a second (ours: fewer than one)."""
+"""Most windows of the network a second (ours: less than one)."""
 
 _MOST_ACTIVATIONS = 1 << 28
-"""Numbers that a layer makes of one window (the paper's: 8 million)."""
+"""Most activations of a layer for one window (Park et al.: 8 million)."""
 
 
 def excess(model: Mapping[str, int], stft: Spectrogram, windows: Windows, segment_seconds: float) -> str:
-    """What of a separator would take more memory or time than any song is worth; '' if nothing would.
+    """The first setting of a separator that exceeds a limit, in words; '' if none does.
 
-    Every number of a card may be possible, and all of them together not. Nothing is computed.
+    Each number of a card may be valid while their combination is not. Nothing is computed.
 
     Args:
-        model: the network's arguments, see `StackedHourglass.config`.
-        stft: the separator's.
-        windows: the separator's.
-        segment_seconds: the separator's.
+        model: arguments of the network, see `StackedHourglass.config`.
+        stft: STFT of the separator.
+        windows: windows of the separator.
+        segment_seconds: length of its segments.
+
+    Returns:
+        A clause for an error message.
     """
     if stft.n_fft > stft.hop_length * _MOST_OVERLAP:
         least = stft.n_fft // _MOST_OVERLAP

@@ -1,4 +1,4 @@
-"""The objects that conf/refine and conf/reconstruct describe, without Hydra: for what is not configured by it."""
+"""Objects of conf/refine and conf/reconstruct without Hydra, for commands that are not configured by it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUPS = tuple(MODULES)
 
 
 def names(group: str) -> list[str]:
-    """The options of a config group."""
+    """Names of a config group's options."""
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
 
 
@@ -33,11 +33,11 @@ def load_options(chosen: Mapping[str, str], changes: Sequence[str] = ()) -> dict
     """Keyword arguments of a `Separator`.
 
     Args:
-        chosen: group to option, ``{"refine": "nmf"}``.
-        changes: settings as Hydra spells them, ``refine.rank=60``.
+        chosen: config group to option, ``{"refine": "nmf"}``.
+        changes: overrides in Hydra's syntax, ``refine.rank=60``.
 
     Raises:
-        SettingError: an option or a setting that does not exist, or a value that is out of range.
+        SettingError: an unknown option or setting, or a value out of range.
     """
     found: dict[str, Any] = {}
     for group, name in chosen.items():
@@ -61,10 +61,10 @@ def load_options(chosen: Mapping[str, str], changes: Sequence[str] = ()) -> dict
 
 
 def build(description: Mapping[str, Any]) -> Any:
-    """The object of a description: its class under ``_target_`` and its arguments; classes of this package only.
+    """Build an object from its description: class in ``_target_``, and arguments.
 
     Raises:
-        SettingError: another class, or arguments that it does not take.
+        SettingError: a class that is not one of `MODULES`, or invalid arguments.
     """
     target = moved.current(str(description.get("_target_")))
     module, _, name = target.rpartition(".")

@@ -1,4 +1,4 @@
-"""How far a separation is."""
+"""Progress of a separation: fraction done, time left, speed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _ROUNDING = 1e-9
 
 
 class Progress(NamedTuple):
-    """What a progress callback receives."""
+    """Argument of progress callbacks."""
 
     fraction: float | None
-    """Of the song, 0 to 1; None where its length is not known."""
+    """Fraction of the song that is done, 0 to 1; None if its length is unknown."""
     eta_seconds: float | None
-    """How long the rest will take, as fast as until now."""
+    """Estimated time for the rest, at the speed so far; None if the length is unknown."""
     real_time_factor: float
-    """Seconds of work per second of sound, until now."""
+    """Seconds of computation per second of audio so far."""
 
 
 class Ticker:
-    """Counts seconds of sound that are done, and tells a callback.
+    """Counts separated seconds and calls a progress callback.
 
     Args:
-        progress: the callback; by default there is none.
-        total_seconds: the song's length, as far as it is known.
+        progress: callback; None for none.
+        total_seconds: length of the song; None if unknown.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Ticker:
         self._began = time.perf_counter()
 
     def add(self, seconds: float) -> None:
-        """So much is separated."""
+        """Count seconds that are separated completely."""
         self._done += seconds
         self.within(0.0)
 
     def within(self, seconds: float) -> None:
-        """So much of the segment that is being separated has been through the network."""
-        self._heard = heard = max(self._heard, self._done + seconds)  # a segment repeats some of the one before
+        """Report the seconds of the current segment that have passed the network."""
+        self._heard = heard = max(self._heard, self._done + seconds)  # segments overlap
         if self._progress is None or not heard:
             return
         worked = time.perf_counter() - self._began

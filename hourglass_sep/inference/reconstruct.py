@@ -1,4 +1,4 @@
-"""From masks and the mixture to waveforms: whose phase the sources get."""
+"""Reconstruction of waveforms from masks and the mixture's spectrum: the choice of the sources' phases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.checks import check_whole
 
 _RIDGE = 1e-7
-"""Part of every source's covariance, which has no inverse where channels are equal. The gains still add up to one."""
+"""Regularisation of the sources' covariances, which are singular for equal channels. Gains still sum to one."""
 
 _TINY = 1e-30
 _MOST_ITERATIONS = 10_000
@@ -23,13 +23,13 @@ class Reconstruction(Protocol):
     """From masks and the mixture's spectrum to waveforms: any callable of this form."""
 
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
-        """Rebuild the sources.
+        """Reconstruct the sources.
 
         Args:
             masks: (B, S, F, T), for all bins of the spectrum.
-            spectrum: the mixture's (B, C, F, T), complex.
-            spectrogram: the STFT that it comes from.
-            n_samples: the mixture's length.
+            spectrum: the mixture's spectrum (B, C, F, T), complex.
+            spectrogram: the STFT of the spectrum.
+            n_samples: length of the mixture in samples.
 
         Returns:
             Waveforms (B, S, C, N).
@@ -45,15 +45,15 @@ class MixturePhase:
 
 
 class Wiener:
-    """Multichannel Wiener filter from the masked spectra, by expectation maximisation.
+    """Multichannel Wiener filter of the masked spectra, by expectation maximisation.
 
-    Each source is Gaussian with a power for every cell and a covariance of the channels for every bin; both are taken
-    from the current estimates, the filter gives the next. For mono and one iteration it divides the squared masks by
-    their sum. Source: Uhlich et al., "Improving music source separation based on deep neural networks through data
+    The model of each source is Gaussian with a power for each cell and a channel covariance for each bin, both
+    estimated from the current source estimates. For mono and one iteration the filter equals the squared masks divided
+    by their sum. Source: Uhlich et al., "Improving music source separation based on deep neural networks through data
     augmentation and network blending", ICASSP 2017; it computes what `openunmix.filtering.wiener` does.
 
     Args:
-        iterations: of expectation maximisation.
+        iterations: number of expectation-maximisation iterations.
     """
 
     def __init__(self, iterations: int = 1) -> None:
@@ -63,7 +63,7 @@ class Wiener:
     def __call__(self, masks: Tensor, spectrum: Tensor, spectrogram: Spectrogram, n_samples: int) -> Tensor:
         """See `Reconstruction`."""
         estimates = apply_masks(masks, spectrum)  # (B, S, C, F, T)
-        if not estimates.isfinite().all():  # of a diverged network, which must not look like a poor one
+        if not estimates.isfinite().all():  # a diverged network: keep NaN visible
             return MixturePhase()(masks, spectrum, spectrogram, n_samples)
         for _ in range(self.iterations):
             estimates = _wiener_step(estimates, spectrum)
@@ -71,7 +71,7 @@ class Wiener:
 
 
 def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
-    """Filter the mixture (B, C, F, T) by the statistics of estimates (B, S, C, F, T)."""
+    """One filter pass: estimates (B, S, C, F, T) and mixture (B, C, F, T) to new estimates."""
     estimates, mixture = estimates.to(torch.complex128), mixture.to(torch.complex128)
     covariance = torch.einsum("bscft,bsdft->bsfcd", estimates, estimates.conj())
     energy = covariance.diagonal(dim1=-2, dim2=-1).real.sum(-1)  # (B, S, F)
@@ -89,15 +89,15 @@ def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
 
 
 class Misi:
-    """Multiple input spectrogram inversion: phases that suit the masked magnitudes, and stems that add up.
+    """Multiple input spectrogram inversion (MISI): phases consistent with the masked magnitudes, stems that add up.
 
-    Each round takes the phases of the last estimates' spectra and shares out equally what the new ones lack of the
-    mixture.
+    Each iteration takes the phases of the current estimates and distributes the difference to the mixture equally over
+    the sources.
     Source: Gunawan and Sen, "Iterative phase estimation for the synthesis of separated sources from single-channel
     mixtures", IEEE Signal Processing Letters 2010.
 
     Args:
-        iterations: none is the mixture's phase.
+        iterations: number of iterations; 0 keeps the mixture's phase.
     """
 
     def __init__(self, iterations: int = 5) -> None:

@@ -1,8 +1,9 @@
-"""A song of any length in constant memory: cut into segments that overlap, process each, join what comes out.
+"""Overlapping segments: songs of any length are processed in constant memory and joined without audible seams.
 
-A segment begins where inference windows begin in the whole song as well, and what the cut spoils of it is discarded, so
-that it makes no difference where the cuts are; what is left of one (a refinement that looks at a whole segment, for
-one) is cross-faded. Segments lie at places that depend on nothing but the settings, however the song arrives.
+Segments begin where inference windows of the whole song begin, and frames that depend on a cut are discarded, so that
+results do not depend on the segments. Remaining differences, for example of a refinement that depends on the whole
+segment, are cross-faded. The positions of the segments depend on the settings only, not on the sizes of incoming
+blocks.
 """
 
 from __future__ import annotations
@@ -15,27 +16,26 @@ import torch
 from torch import Tensor
 
 _SPOILT_FRAMES = 4
-"""Frames next to a cut whose spectrum or signal misses a part of itself: half a window of the STFT, and some for the
-resampler."""
+"""Frames next to a cut that depend on samples beyond it: half a window of the STFT, and the resampler's filter."""
 
 _BLOCK_SAMPLES = 1 << 16
-"""Longer blocks are cut: what is joined to a segment would be copied with every one of them."""
+"""Longer blocks are split, since the buffered samples are copied with every block."""
 
 _LARGEST_SPACING = 125
-"""256 samples at 8 kHz are whole samples of any rate every 125 frames or more often, of 44.1 kHz every 5."""
+"""Most frames between two on whole samples: 125 at any integer rate for 256 samples at 8 kHz, 5 at 44.1 kHz."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where segments lie, in STFT frames; segment i is what belongs to [i * segment, (i + 1) * segment).
+    """Positions of segments in STFT frames; segment i yields the frames [i * segment, (i + 1) * segment).
 
     Attributes:
-        samples_per_frame: of the song.
-        segment: frames of a segment, a multiple of the inference windows' hop.
-        lead: frames read before, at least; they are discarded.
-        lag: frames read after; the part that a next segment repeats, and context that is discarded.
-        spoilt: frames behind the lead in which the cut still shows.
-        fade: frames in which a segment passes over to the next.
+        samples_per_frame: hop of the STFT in samples of the song.
+        segment: length of a segment in frames, a multiple of the inference windows' hop.
+        lead: least number of frames read before a segment and discarded.
+        lag: frames read after a segment: the part that the next one repeats, and discarded context.
+        spoilt: frames after the lead that depend on the cut.
+        fade: frames of the cross-fade from a segment to the next.
     """
 
     samples_per_frame: Fraction
@@ -49,14 +49,14 @@ class Layout:
     def of_windows(
         cls, samples_per_frame: Fraction, hop: int, context: int, target: int, window_fade: int = 0
     ) -> Layout:
-        """The layout for windows that lie ``hop`` frames apart.
+        """The layout for inference windows that are ``hop`` frames apart.
 
         Args:
-            samples_per_frame: of the song.
-            hop: of the windows.
-            context: frames on each side of a window beyond its hop.
-            target: about how many frames a segment should have.
-            window_fade: frames on each side of a window's hop that its masks are cross-faded in.
+            samples_per_frame: hop of the STFT in samples of the song.
+            hop: hop of the windows in frames.
+            context: frames of a window on each side of its hop.
+            target: wanted length of a segment in frames, rounded to a multiple of the hop.
+            window_fade: frames of the cross-fade on each side of a window's hop.
         """
         segment = max(round(target / hop), 1) * hop
         lead = -(-(context + _SPOILT_FRAMES) // hop) * hop
@@ -66,26 +66,26 @@ class Layout:
         return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, spoilt, fade)
 
     def first_frame(self, i: int) -> int:
-        """The first frame that segment i needs, on a sample if there is one near."""
+        """The first frame that segment i reads, moved to a frame on a whole sample if one is near."""
         frame = max(i * self.segment - self.lead, 0)
         spacing = self.samples_per_frame.denominator  # of frames that lie on samples
         return frame - frame % spacing if spacing <= _LARGEST_SPACING else frame
 
     def start(self, i: int) -> int:
-        """The first sample that segment i needs."""
+        """The first sample that segment i reads."""
         return self._sample(self.first_frame(i))
 
     def seam(self, i: int) -> int:
-        """The first sample that segment i gives, with the last of the one before."""
+        """The first sample that segment i yields."""
         return self._sample(i * self.segment + self.spoilt) if i else 0
 
     def end(self, i: int) -> int:
-        """The sample after the last one that segment i needs; a song that ends before has no next segment."""
+        """The sample after the last one that segment i reads; a song that ends before it has no further segment."""
         return self._sample((i + 1) * self.segment + self.lag)
 
     @property
     def fade_samples(self) -> int:
-        """How long a cross-fade is."""
+        """Length of a cross-fade in samples."""
         return self._sample(self.fade)
 
     def _sample(self, frame: int) -> int:
@@ -98,12 +98,13 @@ def process_in_segments(
     """Process a signal that arrives in blocks.
 
     Args:
-        process: a segment (..., n) and the number of its first frame to a tensor (..., n), any other axes before.
-        blocks: the signal, (..., n) each, n from 0 on.
-        layout: the segments.
+        process: function of a segment (..., n) and the number of its first frame; returns a tensor (..., n) with any
+            axes before n.
+        blocks: consecutive parts (..., n) of the signal, n from 0 on.
+        layout: positions of the segments.
 
     Yields:
-        Consecutive parts of the signal and of its processed self, segment by segment.
+        Consecutive parts of the signal and of the processed signal, one pair a segment.
     """
     source = (part for block in blocks for part in block.split(_BLOCK_SAMPLES, -1))
     waiting: list[Tensor] = []
@@ -130,7 +131,7 @@ def process_in_segments(
         i += 1
         waiting = [signal[..., layout.start(i) - start :].clone()]
         held, start = waiting[0].shape[-1], layout.start(i)
-        del signal, processed, part  # memory is what this is about
+        del signal, processed, part  # keeps one segment in memory, not two
 
 
 def _begin_as(signal: Tensor, other: Tensor) -> None:

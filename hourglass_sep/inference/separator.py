@@ -1,4 +1,4 @@
-"""The separator: waveform in, one waveform per source out. Everything that separates goes through it."""
+"""The separator: from a mixture's waveform to one waveform for each source; all separation goes through it."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import CheckpointError, SettingError
 
 SEGMENT_SECONDS = 45.0
+"""Length of the segments in which longer songs are separated."""
 _CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
-"""Of a segment, all channels counted: memory grows with them, so that segments of more than eight are shorter."""
-"""Longer songs are separated in segments of about this length, whether they are in memory or not."""
+"""Longest segment times its channels: memory grows with both, so that segments of more than 8 channels are shorter."""
 
 
 class Separator(nn.Module):
     """Mixture waveform to source waveforms, at any sample rate and with any number of channels.
 
-    The network looks at a mono view of the song at the spectrogram's sample rate. Its masks multiply each channel's
-    own spectrum at that rate; what lies above (the high band) is shared out by the masks' average over frequency.
+    The network's input is the mono magnitude of the song at the STFT's sample rate. Its masks multiply the spectrum of
+    each channel at that rate; higher frequencies (the high band) are distributed by the masks' mean over frequency.
 
     Args:
-        network: (B, 1, F, T) magnitudes to (K, B, S, F, T) masks; the last stack's are used.
+        network: magnitudes (B, 1, F, T) to masks (K, B, S, F, T); the last stack's are used.
         spectrogram: the STFT.
-        window_frames: see `hourglass_sep.inference.windows.Windows`.
-        context_frames: the same.
-        fade_frames: the same.
-        scale: the same.
+        window_frames: T of the network's input, see `hourglass_sep.inference.windows.Windows`.
+        context_frames: overlap of the windows in frames, see `Windows`.
+        fade_frames: cross-fade of the windows in frames, see `Windows`.
+        scale: input scale, ``window`` or ``clip``, see `hourglass_sep.signal.scale.SCALES`.
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.signal.masks.share`.
-        high_band: what shares out the frequencies above the network's: ``average``, the mean of each frame's masks;
-            ``hold``, that of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
-        refine: masks (B, S, F, T) and magnitude (B, 1, F, T) to refined masks, see `Refinement`.
-        reconstruct: masks and the mixture's spectrum to waveforms, see `Reconstruction`.
-        batch_windows: windows that go through the network together; by default few on a CPU, whose caches hold no more.
-        segment_seconds: about how much of a song is in memory at once.
+        high_band: shares of the frequencies above the network's: ``average``, the mean of each frame's masks; ``hold``,
+            the mean of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
+        refine: refinement of masks (B, S, F, T) given the magnitude (B, 1, F, T), see `Refinement`.
+        reconstruct: waveforms from masks and the mixture's spectrum, see `Reconstruction`.
+        batch_windows: windows in a batch of the network; by default 2 on a CPU, for its caches, and 32 on a GPU.
+        segment_seconds: length of the segments that are in memory at once.
 
     Raises:
-        ValueError: a name that does not exist or windows without a middle.
+        ValueError: an unknown name, or a number out of range.
     """
 
     def __init__(
@@ -99,23 +99,23 @@ class Separator(nn.Module):
         self.batch_windows = batch_windows
         self.segment_seconds = segment_seconds
         self.origin = ""
-        """The file of the weights, where they come from one."""
+        """File of the weights; empty if they come from none."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What travels with the weights: how they want to be used. Plain types."""
+        """Inference settings that are stored with the weights, in plain types."""
         return asdict(self.windows) | {"masks": self.mask_rule, "high_band": self.high_band}
 
     @property
     def description(self) -> dict[str, Any]:
-        """Everything but the weights: network, STFT and settings, in plain types."""
+        """Network arguments, STFT and settings, in plain types: all but the weights."""
         assert isinstance(self.network, StackedHourglass)
         parts = {"model": self.network.config, "audio": self.spectrogram.config, "inference": self.settings}
         return {"format": store.FORMAT} | parts
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
     @classmethod
@@ -123,8 +123,8 @@ class Separator(nn.Module):
         """The weights that ship with the package, ready to separate.
 
         Args:
-            name: ``default``, or ``large``: better, and three times as slow.
-            changes: settings other than those the weights came with, ``refine`` and ``reconstruct``.
+            name: ``default``, or ``large``: higher scores, 3.3 times the time.
+            changes: arguments of `Separator` that replace the stored settings, ``refine`` and ``reconstruct``.
 
         Raises:
             CheckpointError: no weights of that name.
@@ -136,7 +136,7 @@ class Separator(nn.Module):
         """The network of a checkpoint (.ckpt of a training run, or .safetensors with its .json card).
 
         Args:
-            path: the file.
+            path: file of the checkpoint.
             changes: as in `from_pretrained`.
 
         Raises:
@@ -157,15 +157,18 @@ class Separator(nn.Module):
 
         Args:
             path: NAME.safetensors; the card is NAME.json.
-            facts: the rest of the card: data, recipe, steps, commit, scores.
+            facts: further entries of the card: data, recipe, steps, commit, scores.
         """
         store.save(path, self.description, self.network.state_dict(), facts)
 
     def refuse_excess(self, path: str | Path) -> None:
-        """Find out whether settings that a file gave would take more memory or time than any song is worth.
+        """Check that memory and time stay within the limits of `hourglass_sep.inference.limits`.
+
+        Args:
+            path: file of the settings, for the error message.
 
         Raises:
-            CheckpointError: they would; it names the file.
+            CheckpointError: a limit is exceeded.
         """
         reason = excess(self.network.config, self.spectrogram, self.windows, self.segment_seconds)  # type: ignore[arg-type]
         if reason:
@@ -188,7 +191,7 @@ class Separator(nn.Module):
         Args:
             song: a waveform (N), (C, N) or (B, C, N), full scale at +-1; or the path of a sound file.
             sample_rate_hz: a waveform's sample rate; the stems have the same.
-            progress: called after every few windows, and at the end with a fraction of 1.
+            progress: callback, called after every few windows and with a fraction of 1 at the end.
 
         Returns:
             A waveform of the song's shape and kind (tensor or array) for each name in `SOURCES`; of a file, tensors
@@ -196,7 +199,7 @@ class Separator(nn.Module):
 
         Raises:
             ValueError: another shape, no samples, values that are not finite, or no rate that is possible.
-            NotFiniteError: weights that overflow; a ValueError, too.
+            NotFiniteError: the weights overflow; also a ValueError.
             AudioError: a file that cannot be read.
         """
         if isinstance(song, str | Path):
@@ -219,8 +222,8 @@ class Separator(nn.Module):
         """Separate a song that arrives block by block, in memory that does not grow with it.
 
         Args:
-            blocks: waveforms (N), (C, N) or (B, C, N) that differ in N only; they may end anywhere.
-            sample_rate_hz: their sample rate.
+            blocks: consecutive waveforms (N), (C, N) or (B, C, N) that differ in N only.
+            sample_rate_hz: sample rate of the blocks.
 
         Yields:
             Consecutive parts of what `separate` would return, about `SEGMENT_SECONDS` each.
@@ -238,7 +241,7 @@ class Separator(nn.Module):
     def pairs(
         self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int, ticker: Ticker | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `stream`, yields parts of the mixture (..., n) and of the sources (S, ..., n) with it."""
+        """As `stream`, but yields pairs: a part of the mixture (..., n), and of the sources (S, ..., n)."""
         rate = checked_rate(sample_rate_hz)
         ticker = ticker or Ticker()
 
@@ -256,7 +259,7 @@ class Separator(nn.Module):
         for mixture, sources in process_in_segments(process, waveforms, layout):
             ticker.add(mixture.shape[-1] / rate)
             yield mixture, sources
-            del mixture, sources  # or they would be kept while the next segment is worked on
+            del mixture, sources  # frees them before the next segment is computed
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -285,7 +288,7 @@ class Separator(nn.Module):
         return with_rounding_returned(bands.rebuild(masks, self.reconstruct, self.high_band), waveform)
 
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
-        """Masks for a mixture: (B, 1, F, T) to (B, S, F, T); the last stack's, clamped, refined, shared."""
+        """Masks (B, S, F, T) for a mixture's magnitude (B, 1, F, T): the last stack's, clamped, refined, shared out."""
         masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
         refined = self.refine(masks, magnitude)
         if refined.shape != masks.shape:
@@ -299,9 +302,13 @@ class Separator(nn.Module):
         first_frame: int = 0,
         ticker: Ticker | None = None,
     ) -> Tensor:
-        """The network's masks of every stack, or of some, clamped at 0: (B, 1, F, T) to (K, B, S, F, T).
+        """Masks (K, B, S, F, T) of the given stacks for a magnitude (B, 1, F, T), clamped at 0.
 
-        ``first_frame`` is the number of the first frame in its song, where windows lie at multiples of their hop.
+        Args:
+            magnitude: the mixture's, (B, 1, F, T).
+            stacks: slice of the K stacks.
+            first_frame: number of the magnitude's first frame in the song; windows begin at multiples of their hop.
+            ticker: progress counter.
         """
         seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
         ticker = ticker or Ticker()
@@ -314,13 +321,13 @@ class Separator(nn.Module):
     def render(
         self, waveform: Tensor, sample_rate_hz: int, masks: Tensor, reconstruct: Reconstruction | None = None
     ) -> Tensor:
-        """Apply masks to a mixture, rebuild the sources, and give the high band its share.
+        """Apply masks to a mixture: reconstruction below, shares of the high band above.
 
         Args:
             waveform: the mixture (B, C, N).
-            sample_rate_hz: its sample rate.
-            masks: (B, S, F, T), estimated or oracle, as they are to be applied.
-            reconstruct: another rule than the separator's.
+            sample_rate_hz: sample rate of the mixture.
+            masks: estimated or oracle masks (B, S, F, T), shared out.
+            reconstruct: reconstruction to use in place of the separator's.
 
         Returns:
             (B, S, C, N) on the waveform's device.

@@ -1,4 +1,4 @@
-"""A network's masks for a spectrogram of any length, window by window."""
+"""Masks for spectrograms of any length: overlapping windows through the network, cross-faded."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
 _WHOLE_WINDOW = (64, 8)
-"""Where the network sees a whole segment at once, segments are laid as for windows of this length and context."""
+"""Window length and context in frames that segments are laid out for when windows span whole segments."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a spectrogram is cut into windows that overlap, and masks are put together again (Park 2018, section 3.4).
+    """Overlapping windows of a spectrogram, and the join of their masks (Park 2018, section 3.4).
 
     Attributes:
-        window_frames: T of the network's input; None for the whole spectrogram at once.
-        context_frames: of each side of every window, that its neighbour estimates, too (Park 2018: 16 of 64).
-        fade_frames: of the context, in which a window's masks are cross-faded with its neighbour's; the rest is
-            discarded (Park 2018: 0; and that of checkpoints that do not say).
+        window_frames: T of the network's input; None for the whole spectrogram.
+        context_frames: frames on each side of a window that overlap with its neighbours (Park 2018: 16 of 64).
+        fade_frames: frames of the context over which masks are cross-faded with the neighbour's; the rest is discarded
+            (Park 2018: 0, also the value of checkpoints without it).
         scale: input scale, a name from `hourglass_sep.signal.scale.SCALES`.
 
     Raises:
-        ValueError: a name that does not exist or windows without a middle.
+        ValueError: an unknown scale, or windows that consist of context only.
     """
 
     window_frames: int | None = 64
@@ -58,7 +58,7 @@ class Windows:
             )
 
     def layout(self, samples_per_frame: Fraction, segment_frames: int) -> Layout:
-        """Where segments of about so many frames lie for these windows."""
+        """The layout of segments of about ``segment_frames`` frames for these windows."""
         window, context = _WHOLE_WINDOW
         fade = 0
         if self.window_frames is not None:
@@ -78,13 +78,12 @@ class Windows:
         """A network's masks for a magnitude of any length.
 
         Args:
-            network: (B, 1, F, T) to (K, B, S, F, T).
-            magnitude: (B, 1, F, T).
-            batch_windows: windows that go through the network together.
-            tick: called with the fraction that is done.
-            stacks: whose masks to return.
-            first_frame: the number of the magnitude's first frame in its song, where windows lie at multiples of
-                their hop.
+            network: magnitudes (B, 1, F, T) to masks (K, B, S, F, T).
+            magnitude: the mixture's, (B, 1, F, T).
+            batch_windows: number of windows in a batch of the network.
+            tick: callback that receives the fraction done.
+            stacks: slice of the K stacks whose masks are returned.
+            first_frame: number of the magnitude's first frame in the song; windows begin at multiples of their hop.
 
         Returns:
             Masks (K, B, S, F, T), clamped at 0, float32, on the magnitude's device.
@@ -125,9 +124,9 @@ class Windows:
 
 
 def _mirrored(magnitude: Tensor, before: int, after: int) -> Tensor:
-    """A magnitude (..., T) with as many frames more on either side: its own, as in mirrors at the ends.
+    """A magnitude (..., T) extended by reflection, by ``before`` and ``after`` frames.
 
-    Music that breaks off in the middle of a window is nothing that training has shown to the network.
+    Training patches contain no music that breaks off within a window.
     """
     n_frames = magnitude.shape[-1]
     period = max(2 * (n_frames - 1), 1)
@@ -136,6 +135,6 @@ def _mirrored(magnitude: Tensor, before: int, after: int) -> Tensor:
 
 
 def _ramp(hop: int, fade: int) -> Tensor:
-    """The weights of a window's masks, (hop + 2 * fade): from 0 to 1 in 2 * fade frames, and back."""
+    """Cross-fade weights of a window's masks, (hop + 2 * fade): ramps of 2 * fade frames from 0 to 1 and back."""
     up = (torch.arange(hop + 2 * fade) + 0.5) / max(2 * fade, 0.5)
     return torch.minimum(up, up.flip(0)).clamp_max(1)

@@ -24,12 +24,12 @@ def conv(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
 
 
 class Hourglass(nn.Module):
-    """One hourglass: halve the resolution ``depth`` times, come back, and add a skip branch at every size.
+    """One hourglass: halve the resolution ``depth`` times, restore it, and add a skip branch at every size.
 
     Args:
         channels: feature maps at every level.
-        depth: levels; the bottom sees F / 2^depth x T / 2^depth.
-        dropout: the share of feature maps, of those that come up from the level below, that training leaves out.
+        depth: number of levels; the lowest has F / 2^depth x T / 2^depth cells.
+        dropout: probability that training drops a feature map coming from the level below.
     """
 
     def __init__(self, channels: int, depth: int, dropout: float = 0.0) -> None:
@@ -41,31 +41,32 @@ class Hourglass(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, F, T) to the same shape; odd F and T are pooled up and cropped by the upsampling."""
+        """(B, channels, F, T) to (B, channels, F, T); pooling rounds odd sizes up, upsampling restores them."""
         low = F.max_pool2d(x, 2, ceil_mode=True)  # (B, channels, F/2, T/2)
         low = self.dropout(self.up(self.inner(self.down(low))))
         return self.skip(x) + F.interpolate(low, size=x.shape[-2:], mode="nearest")
 
 
 class StackedHourglass(nn.Module):
-    """K hourglasses in a row; each one estimates a mask per source and hands its estimate to the next.
+    """K stacked hourglasses; each estimates one mask a source and passes its estimate to the next.
 
-    4 stacks of 256 channels are the paper's network (34.18 M parameters).
+    4 stacks of 256 channels are the network of Park et al. (34.18 M parameters).
 
     Args:
-        stacks: K, how many hourglasses.
-        channels: feature maps of the hourglasses; the stem grows to it by quarters and halves.
+        stacks: number of hourglasses K.
+        channels: feature maps of the hourglasses; the stem has a quarter, then half of them.
         depth: levels of each hourglass.
-        sources: S, masks per stack.
-        fold: 1 is the paper's network. n > 1 folds n x n cells of the spectrogram into channels before the
-            stem and unfolds the masks: n^2 times fewer cells, so about n^2 times less work.
-        dropout: share of the feature maps that come up from each lower level that training leaves out, so that new
-            voices are not told by a few of them (Jansson et al., ISMIR 2017, in their decoder; Park 2018: 0).
+        sources: number of sources S, masks per stack.
+        fold: side n of the n x n cells that are folded into channels before the stem and unfolded in the masks: n^2
+            times fewer cells, about n^2 times less computation. 1 is the network of Park et al.
+        dropout: probability that training drops a feature map coming from a lower level (Jansson et al., ISMIR 2017, in
+            their decoder; Park 2018: 0).
         checkpointing: recompute each hourglass in the backward pass instead of storing its activations.
-        channels_last: keep weights and activations in the channels-last memory format.
+        channels_last: channels-last memory format of weights and activations.
 
     Raises:
-        ValueError: a size that is not a whole number from 1 on, or a depth that is.
+        ValueError: a size below 1 or not a whole number, channels that are no multiple of 4, or a dropout outside [0,
+            1).
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class StackedHourglass(nn.Module):
         if channels % 4:
             raise SettingError(f"model.channels={channels} is not allowed: give a multiple of 4")
         self.config = sizes
-        """What rebuilds this network: plain numbers, kept in checkpoints."""
+        """Arguments that rebuild the network, in plain types; stored in checkpoints."""
         self.fold = fold
         self.checkpointing = checkpointing
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -107,7 +108,7 @@ class StackedHourglass(nn.Module):
             nn.Sequential(conv(channels, channels, 3), conv(channels, channels, 1)) for _ in range(stacks)
         )
         self.heads = nn.ModuleList(nn.Conv2d(channels, masks, 1) for _ in range(stacks))
-        # The last stack has no next one, hence no links: every parameter gets a gradient.
+        # The last stack has no successor, hence no links: every parameter gets a gradient.
         self.feature_links = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
         self.mask_links = nn.ModuleList(nn.Conv2d(masks, channels, 1) for _ in range(stacks - 1))
         self.apply(_initialise)
@@ -117,13 +118,13 @@ class StackedHourglass(nn.Module):
         """Estimate masks.
 
         Args:
-            magnitude: (B, 1, F, T), the mixture's, scaled to a maximum of about 1; any F and T.
+            magnitude: the mixture's magnitude (B, 1, F, T), scaled to a maximum of about 1; any F and T.
 
         Returns:
-            (K, B, S, F, T): the masks of every stack, the last one the best; unbounded, to be clamped at 0.
+            Masks (K, B, S, F, T) of every stack, unbounded; inference clamps them at 0 and uses the last stack's.
 
         Raises:
-            ValueError: the input has another shape.
+            ValueError: another shape.
         """
         if magnitude.dim() != 4 or magnitude.shape[1] != 1 or 0 in magnitude.shape:
             raise ValueError(f"magnitude has shape {tuple(magnitude.shape)}, expected (B, 1, F, T)")
@@ -146,8 +147,8 @@ class StackedHourglass(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 1 / fan-in), biases 0, as the paper's code has it."""
-    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # which imports a compiler for it
+    """Weights from N(0, 1 / fan-in), biases 0, as in the code of Park et al."""
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # avoids the import of a compiler
         nn.init.normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
         assert module.bias is not None
         nn.init.zeros_(module.bias)

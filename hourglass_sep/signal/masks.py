@@ -1,4 +1,4 @@
-"""Masks: from network output to spectra, and the oracle masks that bound what any masking can reach."""
+"""Masks: normalisation, application to spectra, and oracle masks as upper bounds."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _EPS = 1e-8
 
 
 def share(masks: Tensor, rule: str, dim: int = -3) -> Tensor:
-    """Turn non-negative masks into the ones that are applied.
+    """Normalise masks over the sources.
 
     Args:
         masks: (..., S, F, T), non-negative.
-        rule: ``raw`` leaves them as they are (Park 2018); ``sum_to_one`` divides by their sum over the sources,
-            so that the stems add up to the mixture, in equal parts where all masks are zero.
-        dim: the axis S.
+        rule: ``raw`` returns them unchanged (Park 2018); ``sum_to_one`` divides by their sum over the sources, so that
+            the stems add up to the mixture; cells in which all masks are zero are divided equally.
+        dim: axis of the sources S.
 
     Returns:
-        The masks, same shape.
+        Masks of the input's shape.
     """
     if rule == "raw":
         return masks
     total = masks.sum(dim, keepdim=True)
-    # NaN must stay NaN, or a diverged network would look like a poor one.
+    # NaN must stay NaN: it marks a diverged network.
     return torch.where(total <= _EPS, 1 / masks.shape[dim], masks / total.clamp_min(_EPS))
 
 
 def apply_masks(masks: Tensor, spectrum: Tensor) -> Tensor:
-    """One spectrum per source, with the mixture's phase.
+    """Multiply the mixture's spectrum by the mask of each source.
 
     Args:
-        masks: (B, S, F, T), the same for all channels.
+        masks: (B, S, F, T), applied to all channels.
         spectrum: (B, C, F, T) complex.
 
     Returns:
@@ -43,18 +43,18 @@ def apply_masks(masks: Tensor, spectrum: Tensor) -> Tensor:
 
 
 def ideal_ratio_mask(spectra: Tensor) -> Tensor:
-    """Oracle: each source's share of the summed magnitudes; (..., S, F, T) complex to real, sums to one."""
+    """Oracle: magnitude of each source over the sum of magnitudes; (..., S, F, T) complex to real, sums to one."""
     return share(spectra.abs(), "sum_to_one")
 
 
 def ideal_binary_mask(spectra: Tensor) -> Tensor:
-    """Oracle: 1 for the loudest source of every cell, 0 for the others; (..., S, F, T) complex to real."""
+    """Oracle: 1 for the loudest source of each cell, 0 for the others; (..., S, F, T) complex to real."""
     loudest = spectra.abs().argmax(dim=-3, keepdim=True)
     return torch.zeros(spectra.shape, device=spectra.device).scatter_(-3, loudest, 1.0)
 
 
 def phase_sensitive_mask(spectra: Tensor) -> Tensor:
-    """Oracle: the part of each source in phase with their sum, within [0, 1] (Erdogan et al., ICASSP 2015).
+    """Oracle: projection of each source on the mixture, clipped to [0, 1] (Erdogan et al., ICASSP 2015).
 
     Args:
         spectra: (..., S, F, T) complex; the mixture is their sum.

@@ -1,16 +1,16 @@
-"""How loud the network sees its input: one rule for training and inference."""
+"""Input scale: the divisor of the network's input, one rule for training and inference."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 SCALES = ("window", "clip")
-"""``window`` divides every inference window or training patch by its own maximum; ``clip`` divides all of a file by
-one maximum (Park 2018), or all of a segment where it has more than one (`separator.SEGMENT_SECONDS`); it
-leaves the quiet parts of a song with long dynamics too small to be separated."""
+"""``window`` divides each inference window or training patch by its own maximum; ``clip`` divides a whole file by its
+maximum (Park 2018), or each segment of a longer file (`separator.SEGMENT_SECONDS`), which separates the quiet parts of
+songs with a large dynamic range poorly."""
 
 FLOOR = 1e-4
-"""The least scale: a sine some 38 dB below the last bit of a 16-bit file. Keeps digital silence at zero."""
+"""Least divisor: a sine about 38 dB below one step of a 16-bit file. Digital silence stays zero."""
 
 
 def input_scale(magnitude: Tensor) -> Tensor:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # torch takes seconds, and help texts need the names
+if TYPE_CHECKING:  # importable without torch, for help texts
     import numpy as np
     from torch import Tensor
 
 SOURCES = ("accompaniment", "vocals")
-"""The sources, in the order of every S axis; MIR-1K's left and right channel."""
+"""Names of the sources in the order of every S axis; MIR-1K's left and right channel."""
 
 MIXTURE = "mixture"
-"""The name under which the unprocessed mixture is scored."""
+"""Name of the unprocessed mixture among scored systems."""
 
 ESTIMATE = "model"
-"""The name under which the separator's own estimates are scored, beside baselines."""
+"""Name of the separator's estimates among scored systems."""
 
 
 class Stems(dict[str, Any]):
-    """Waveforms by source, with their sample rate.
+    """Waveforms by source name, with their sample rate.
 
     Attributes:
-        sample_rate_hz: of all of them.
+        sample_rate_hz: sample rate of all waveforms.
     """
 
     def __init__(self, waveforms: Mapping[str, Tensor | np.ndarray], sample_rate_hz: int) -> None:

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its inverse; the dropped Nyquist bin is dropped and given back here only."""
+"""Short-time Fourier transform and its inverse; the only place that drops and restores the highest bin."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError
 
 _CANCELLED = 0.01
-"""Share of the channels' energy below which their mean has cancelled in a frame (-20 dB)."""
+"""Ratio of mono to channel energy below which the mean of the channels counts as cancelled in a frame (-20 dB)."""
 
 
 class Spectrogram(nn.Module):
     """STFT with a Hann window, in float32 whatever the network's precision.
 
     Args:
-        sample_rate_hz: the rate that waveforms must have; the separator resamples to it.
+        sample_rate_hz: sample rate of the waveforms; the separator resamples to it.
         n_fft: window length in samples.
-        hop_length: samples between frames.
-        n_freq: how many of the n_fft // 2 + 1 bins the network sees, counted from 0 Hz (Park 2018: 512 of 513).
+        hop_length: hop between frames in samples.
+        n_freq: number of bins of the network's input, from 0 Hz on (Park 2018: 512 of n_fft // 2 + 1 = 513).
 
     Raises:
-        ValueError: sizes that do not fit together.
+        ValueError: sizes that do not match.
     """
 
     def __init__(self, sample_rate_hz: int = 8000, n_fft: int = 1024, hop_length: int = 256, n_freq: int = 512) -> None:
@@ -68,13 +68,14 @@ class Spectrogram(nn.Module):
         )
 
     def magnitude(self, spectrum: Tensor) -> Tensor:
-        """The magnitude that the network sees: (..., n_fft // 2 + 1, T) complex to (..., n_freq, T)."""
+        """Magnitude of the network's bins: (..., n_fft // 2 + 1, T) complex to (..., n_freq, T)."""
         return spectrum[..., : self.n_freq, :].abs()
 
     def mono_magnitude(self, spectrum: Tensor) -> Tensor:
-        """What the network sees of all channels: (B, C, F, T) complex, all bins, to the magnitude (B, 1, n_freq, T).
+        """The network's input for all channels: (B, C, F, T) complex, all bins, to a magnitude (B, 1, n_freq, T).
 
-        The mean of the channels; in frames where it cancels (L = -R), the root mean square of their magnitudes.
+        Magnitude of the mean of the channels; in frames where it cancels (L = -R), root mean square of their
+        magnitudes.
         """
         mean = self.magnitude(spectrum.mean(1, keepdim=True))
         if spectrum.shape[1] == 1:
@@ -84,7 +85,7 @@ class Spectrogram(nn.Module):
         return torch.where(cancelled, power.sqrt(), mean)
 
     def extend(self, masks: Tensor) -> Tensor:
-        """Masks for all bins: (..., n_freq, T) to (..., n_fft // 2 + 1, T); dropped bins take their neighbour's."""
+        """Masks for all bins: (..., n_freq, T) to (..., n_fft // 2 + 1, T); dropped bins get the highest bin's mask."""
         missing = self.n_fft // 2 + 1 - masks.shape[-2]
         return torch.cat([masks, masks[..., -1:, :].expand(*masks.shape[:-2], missing, -1)], dim=-2)
 
@@ -102,6 +103,6 @@ class Spectrogram(nn.Module):
         )
 
     def _window(self, device: torch.device) -> Tensor:
-        # Not a buffer: DDP would broadcast it before every forward pass, validation included, where ranks
-        # do not run in step.
+        # Not a buffer: DDP would broadcast it before every forward pass, also in validation, where ranks are not
+        # synchronised.
         return torch.hann_window(self.n_fft, device=device)

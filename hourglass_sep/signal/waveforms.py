@@ -14,10 +14,10 @@ _MOST_CHANNELS = 1024
 
 
 def checked_rate(sample_rate_hz: object) -> int:
-    """A sample rate as a number.
+    """Check a sample rate in Hz.
 
     Raises:
-        ValueError: it is no whole number, or no sound's.
+        ValueError: not a whole number, or out of range.
     """
     low, high = RATES_HZ
     if isinstance(sample_rate_hz, int | np.integer) and low <= sample_rate_hz <= high:
@@ -26,10 +26,10 @@ def checked_rate(sample_rate_hz: object) -> int:
 
 
 def checked(block: Tensor | np.ndarray) -> Tensor:
-    """A waveform (N), (C, N) or (B, C, N) as float32.
+    """Check a waveform (N), (C, N) or (B, C, N), and convert it to float32.
 
     Raises:
-        ValueError: another shape, whole numbers, or values that are not finite.
+        ValueError: another type or shape, integer samples, or values that are not finite.
     """
     if not isinstance(block, Tensor | np.ndarray):
         raise ValueError(f"waveform is a {type(block).__name__}: give a tensor or an array")
@@ -49,10 +49,10 @@ def checked(block: Tensor | np.ndarray) -> Tensor:
 
 
 def alike(blocks: Iterable[Tensor | np.ndarray]) -> Iterator[Tensor]:
-    """Blocks of one waveform, `checked`, that differ in their last axis only.
+    """Yield the blocks of one waveform, each `checked`.
 
     Raises:
-        ValueError: see `checked`; or the other axes differ.
+        ValueError: an invalid block, see `checked`, or blocks that differ in an axis before the last.
     """
     shape = None
     for block in blocks:

@@ -1,1 +1,1 @@
-"""What knows no sound: errors, checks of settings, files, locks, the terminal, the machine."""
+"""Code independent of audio: errors, setting checks, file writing, locks, terminal output, device, hardware."""

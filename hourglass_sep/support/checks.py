@@ -1,4 +1,4 @@
-"""Checks of settings, so that a wrong one is named by its config key."""
+"""Checks of settings, whose error messages name the config key."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ _LARGEST_DB = 1e6
 
 
 def check_whole(key: str, value: object, least: int = 1, most: int | None = None) -> None:
-    """Accept whole numbers from ``least`` on, up to ``most``.
+    """Check that a setting is a whole number from ``least`` to ``most``.
+
+    Args:
+        key: config key, for the message.
+        value: value of the setting.
+        least: smallest valid value.
+        most: largest valid value; no upper limit if None.
 
     Raises:
-        SettingError: the value is something else.
+        SettingError: the value is not a whole number, or out of range.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SettingError(f"{key}={value!r} is not allowed: give a whole number from {least} on")
@@ -23,15 +29,23 @@ def check_whole(key: str, value: object, least: int = 1, most: int | None = None
 
 
 def check_choice(key: str, value: object, allowed: Sequence[str]) -> None:
-    """Accept one of some names.
+    """Check that a setting is one of the allowed names.
+
+    Args:
+        key: config key, for the message.
+        value: value of the setting.
+        allowed: the valid names.
 
     Raises:
-        SettingError: the value is something else.
+        SettingError: the value is not one of them.
     """
     if value not in allowed:
         raise SettingError(f"{key}={value!r} is not allowed: choose from {', '.join(allowed)}")
 
 
 def is_score(value: object) -> bool:
-    """Whether what a file gives as a score can be computed with: a number in dB, or NaN, which other programs write."""
+    """Whether a value read from a file is a valid score: a number in dB of at most 1e6 in magnitude, or NaN.
+
+    NaN is valid because other programs write it.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > _LARGEST_DB

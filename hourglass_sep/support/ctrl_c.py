@@ -1,4 +1,8 @@
-"""Ctrl-C while a command still imports: one line and exit code 130. Commands that take seconds import it first."""
+"""Ctrl-C while a command is still importing: print one line and exit with code 130.
+
+Importing this module installs the hook if the main program is this package's. Commands whose imports take seconds
+import it first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device to compute on, and what this process took of the machine."""
+"""Choice of the compute device, and peak memory of this process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from hourglass_sep.support.errors import UserError
 
-if TYPE_CHECKING:  # it takes seconds, and help texts need the names
+if TYPE_CHECKING:  # importing torch takes seconds, and help texts need only DEVICES
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def found() -> dict[str, str]:
-    """Devices that can be used here, the best first: name to what it is."""
+    """Devices available on this machine, the best first: device name to description."""
     import torch
 
     devices = {}
@@ -28,10 +28,13 @@ def found() -> dict[str, str]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes a GPU where there is one.
+    """Return the device of a name; ``auto`` is a GPU if one is available, else the CPU.
+
+    Args:
+        name: one of `DEVICES`.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: the name is unknown, or the device is not available on this machine.
     """
     import torch
 
@@ -46,7 +49,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def explain_device(name: str, chosen: torch.device) -> str:
-    """Which device was taken for a name, and why, in one line."""
+    """One line naming the chosen device and the reason for the choice."""
     what = f"{chosen.type} ({found()[chosen.type]})"
     if name != "auto":
         return f"{what}, as asked for"
@@ -54,8 +57,8 @@ def explain_device(name: str, chosen: torch.device) -> str:
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory that this process has had; None where the system does not tell."""
-    with suppress(OSError):  # Linux; getrusage would count what a parent had when it started this process
+    """Peak resident memory of this process in MiB; None where the system does not report it."""
+    with suppress(OSError):  # Linux; getrusage would include the parent's memory at the time it started this process
         status = Path("/proc/self/status").read_text()
         for line in status.splitlines():
             if line.startswith("VmHWM:"):

@@ -1,17 +1,17 @@
-"""The one exception that users are meant to see."""
+"""Exceptions whose messages are shown to users."""
 
 
 class UserError(Exception):
-    """Something that the user can mend: one line that names the thing and the remedy.
+    """An error that the user can fix; the message is one line that names the cause and the remedy.
 
-    The commands print the message without a traceback and end with the exit code.
+    Commands print the message without a traceback and exit with ``exit_code``.
     """
 
     exit_code = 2
 
 
-class Interrupted(UserError):  # noqa: N818 - nothing went wrong
-    """Ctrl-C, where something is to be said about what was kept."""
+class Interrupted(UserError):  # noqa: N818 - an interruption is not an error
+    """Ctrl-C during work; the message states which results were kept."""
 
     exit_code = 130
 
@@ -21,20 +21,20 @@ class FileError(UserError):
 
 
 class AudioError(UserError):
-    """A sound file that cannot be read, or holds no usable audio."""
+    """A sound file that cannot be read or holds no usable audio."""
 
 
 class DataError(UserError):
-    """A data set that is missing or not laid out as it should be."""
+    """A data set that is missing or does not have the expected folder layout."""
 
 
 class CheckpointError(UserError):
-    """Weights that are missing, damaged or of another program."""
+    """Weights that are missing, damaged or written by another program."""
 
 
 class SettingError(UserError, ValueError):
-    """A constructor's argument, or the config key behind it, that is out of range."""
+    """An invalid constructor argument, or the config key that sets it."""
 
 
 class NotFiniteError(UserError, ValueError):
-    """Weights that give NaN or infinite samples."""
+    """Weights that produce NaN or infinite samples."""

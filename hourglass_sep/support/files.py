@@ -1,4 +1,4 @@
-"""Atomic writes: files are written as NAME.part beside their place and renamed when they are complete."""
+"""Atomic writes: files are written as NAME.part in the target folder and renamed when complete."""
 
 from __future__ import annotations
 
@@ -25,40 +25,42 @@ except ImportError:  # Windows
 
 _FULL_BYTES = 1 << 22
 _PART = ".part"
-_LONGEST_PART = 143  # bytes: the least that a common file system takes (eCryptfs)
+_LONGEST_PART = 143  # bytes: the lowest limit of the common file systems (eCryptfs)
 _LONGEST_NAME = 255
 _LONGEST_PATH = {"linux": 4095, "win32": 259}.get(sys.platform, 1023)
 _MARK_BYTES = 6
 
 
 def part_of(path: Path) -> Path:
-    """The temporary name of a file while it is written, always the same one, so that two runs meet at it.
+    """Temporary name of a file while it is written.
+
+    It depends only on the path, so that two runs that write one file use one temporary name and detect each other.
 
     Args:
-        path: the file.
+        path: the final path of the file.
 
     Returns:
-        ``NAME.part`` beside it. Where that would be too long for a file system, the name's beginning and a hash of the
-        name: where the file's own name fits, this one does.
+        ``NAME.part`` in the folder of ``path``. If that would be too long for a file system, NAME is shortened to its
+        beginning and a hash of it, so that the temporary name fits wherever the file's own name fits.
     """
     name = os.fsencode(path.name)
     room = min(_LONGEST_PART, _LONGEST_PATH - len(os.fsencode(path.parent)) - 1) - len(_PART)
     if len(name) <= room:
         return path.with_name(path.name + _PART)
     mark = hashlib.blake2b(name, digest_size=_MARK_BYTES).hexdigest()
-    beginning = name[: max(room - len(mark), 0)].decode(errors="ignore")  # whole characters
+    beginning = name[: max(room - len(mark), 0)].decode(errors="ignore")  # drops a character that was cut
     return path.with_name(beginning + mark[: max(room, 1)] + _PART)
 
 
 def refuse_long(path: Path, remedy: str) -> None:
-    """Compare a file's name, and its folders', with what the file system takes.
+    """Check the length of a path, and of every name in it, against the limits of the file system.
 
     Args:
-        path: the file; it need not exist, nor its folders.
-        remedy: the end of the message.
+        path: path of the file; neither the file nor its folders need to exist.
+        remedy: end of the error message: the remedy for the user.
 
     Raises:
-        FileError: a name in it, or all of it, is too long.
+        FileError: a name in the path, or the whole path, is too long.
     """
     there = next((folder for folder in path.parents if os.path.exists(folder)), Path())
     try:
@@ -75,18 +77,20 @@ def refuse_long(path: Path, remedy: str) -> None:
 
 @contextmanager
 def replacing(paths: Sequence[Path], overwrite: bool = True) -> Iterator[list[Path]]:
-    """Names to write files under that get their own names, all together, when the block ends without an error.
+    """Write several files under temporary names, and rename them all when the block ends without an error.
+
+    After an error, the temporary files and the folders created for them are removed.
 
     Args:
-        paths: the final names; their folders are made if need be.
-        overwrite: replace files of these names; otherwise one that has appeared in the meantime is an error.
+        paths: final paths of the files; missing folders are created.
+        overwrite: replace existing files; otherwise a final path that exists at the time of the renaming is an error.
 
     Yields:
-        A name by `part_of` for each of them, empty files that are locked against another run with the same names.
-        After an error neither these nor new folders are left.
+        List of temporary paths, one per file, see `part_of`: empty files, locked against other runs that write them.
 
     Raises:
-        FileError: a folder cannot be made, a name is a folder's, or another run writes the same files.
+        FileError: a folder cannot be created, a path is that of a folder, a file exists and ``overwrite`` is False, or
+            another run writes one of the files.
     """
     parts = [part_of(path) for path in paths]
     folders = [folder for path in paths for folder in (path.parent, *path.parent.parents)]
@@ -109,7 +113,7 @@ def replacing(paths: Sequence[Path], overwrite: bool = True) -> Iterator[list[Pa
                     named.append(path)
             done = True
     finally:
-        for part in parts[: len(locks)]:  # not those of another run
+        for part in parts[: len(locks)]:  # only those created here: the others may belong to another run
             with suppress(OSError):
                 part.unlink()
         for lock in filter(None, locks):
@@ -119,12 +123,19 @@ def replacing(paths: Sequence[Path], overwrite: bool = True) -> Iterator[list[Pa
                 with suppress(OSError):
                     path.unlink()
             for folder in sorted(made, key=lambda folder: -len(folder.parts)):
-                with suppress(OSError):  # not there, or not empty
+                with suppress(OSError):  # missing or not empty
                     folder.rmdir()
 
 
 def _create(part: Path) -> int | None:
-    """An empty file that is ours alone, and its lock; what a killed run left there is removed."""
+    """Create an empty file and lock it; a file left over from a killed run is removed first.
+
+    Returns:
+        The locked file descriptor; None on Windows, where the file is not locked.
+
+    Raises:
+        FileError: another run holds the lock.
+    """
     if os.path.lexists(part):
         if part.is_file() and not part.is_symlink():
             old = os.open(part, os.O_RDWR)
@@ -134,7 +145,7 @@ def _create(part: Path) -> int | None:
                 os.close(old)
         part.unlink()
     new = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    if fcntl is None:  # Windows, which renames no file that is open
+    if fcntl is None:  # Windows cannot rename an open file
         os.close(new)
         return None
     _lock(new, part)
@@ -153,12 +164,16 @@ def _lock(file: int, part: Path) -> None:
 
 
 def _name(part: Path, path: Path, overwrite: bool) -> None:
-    """Give a file its name."""
+    """Rename a temporary file to its final name.
+
+    Raises:
+        FileError: the final name exists and ``overwrite`` is False.
+    """
     if overwrite:
         os.replace(part, path)
         return
     try:
-        os.link(part, path)  # unlike a renaming, it replaces nothing
+        os.link(part, path)  # unlike os.replace, it fails if the name exists
     except FileExistsError:
         raise FileError(f"{path} has appeared in the meantime: add --overwrite to replace it") from None
     except OSError:  # a file system without links
@@ -169,7 +184,7 @@ def _name(part: Path, path: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep signals waiting, where the system can, so that not some of several files get their names."""
+    """Delay SIGINT, SIGTERM and SIGHUP, where supported, so that either all of the files are renamed or none."""
     numbers = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -183,12 +198,19 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while writing a file into one line."""
+    """Convert errors while writing a file to a `FileError` with a one-line message.
+
+    Args:
+        path: the file, for the message.
+
+    Raises:
+        FileError: the block raised an OSError, a ValueError or an error of libsndfile.
+    """
     try:
         yield
     except (LibsndfileError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or getattr(error, "error_string", error))
-        if reason.startswith("System error"):  # libsndfile says no more of a write that failed
+        if reason.startswith("System error"):  # libsndfile gives no cause of a failed write
             reason = os.strerror(errno.ENOSPC) if _is_full(path.parent) else "the system refuses to write"
         too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG or "too long" in reason
         remedy = "shorten its name, or that of a folder" if too_long else "choose another folder or make room"
@@ -203,14 +225,14 @@ def _is_full(folder: Path) -> bool:
 
 
 def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files of a folder so that either all of them are there or the old ones are.
+    """Write several files into a folder, all or none: after an error, the old files are unchanged.
 
     Args:
-        folder: where; made if need be.
-        contents: by file name.
+        folder: target folder; created if missing.
+        contents: file name to content.
 
     Returns:
-        The files.
+        The paths of the files, in the order of ``contents``.
 
     Raises:
         FileError: the folder or a file cannot be written.

@@ -1,7 +1,7 @@
-"""Locks between processes on a file: held until released or until the process ends, however it ends.
+"""File locks between processes, held until they are released or the process ends, even by a crash.
 
-They are POSIX record locks: processes that a holder forks (loader workers) do not hold them, and a process never waits
-for itself.
+They are POSIX record locks: child processes (loader workers) do not inherit them, and a process never conflicts with
+its own locks.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ except ImportError:  # Windows
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _open: dict[Path, int] = {}
-"""One descriptor a file: closing any of them would release the locks of the whole process."""
+"""Lock file to its only descriptor: closing any descriptor of a file releases the locks of the whole process."""
 
 
 def lock(path: Path, shared: bool = False) -> bool:
-    """Lock a file, which is made if need be, without waiting; a lock that this process has is changed to this kind.
+    """Lock a file without waiting; a lock that this process already holds is changed to the given kind.
 
     Args:
-        path: the lock file.
-        shared: beside other processes that share it, but beside none that has it alone.
+        path: the lock file; created if missing.
+        shared: take a shared lock, which other processes may share; otherwise an exclusive one.
 
     Returns:
-        False if another process is in the way. True where the system or the folder knows no locks.
+        False if another process holds a conflicting lock. True if the lock was taken, and also where the system or the
+        folder supports no locks.
     """
     path = path.resolve()
     if fcntl is None:
@@ -39,7 +40,7 @@ def lock(path: Path, shared: bool = False) -> bool:
     if path not in _open:
         try:
             _open[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:  # what is to be written there will say so
+        except OSError:  # an unwritable folder is reported by the writes that follow
             return True
     try:
         fcntl.lockf(_open[path], (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -49,12 +50,12 @@ def lock(path: Path, shared: bool = False) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether this process holds a lock on the file."""
+    """Whether this process has locked the file by `lock` and not released it."""
     return path.resolve() in _open
 
 
 def unlock(path: Path) -> None:
-    """Release a lock, if there is one."""
+    """Release this process's lock on a file, if it holds one."""
     file = _open.pop(path.resolve(), None)
     if file is not None:
         with suppress(OSError):

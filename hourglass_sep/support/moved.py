@@ -1,4 +1,4 @@
-"""Old dotted names of classes and functions to their current ones, for configs and score files of earlier versions."""
+"""Map from old dotted names of classes and functions to current ones, for configs and score files of old versions."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ MODULES = {
     "run_folder": "training.run_folder",
     "spectrogram": "signal.stft",
 }
-"""Modules that configs named, without the package, to where their content is."""
+"""Old module name to current one, both without the package name."""
 
 
 def current(target: str) -> str:
-    """A ``_target_`` of any version as it is written now; one that is not this package's, or unknown, is unchanged."""
+    """Current form of a ``_target_`` of any version; other packages and unknown modules stay unchanged."""
     package, _, rest = target.partition(".")
     module, _, name = rest.rpartition(".")
     return f"{PACKAGE}.{MODULES[module]}.{name}" if package == PACKAGE and module in MODULES else target
 
 
 def update_targets(cfg: Any) -> None:
-    """Write every ``_target_`` of a Hydra config as it is written now, in place."""
+    """Replace every ``_target_`` and ``path`` of a Hydra config by its current form, in place."""
     from omegaconf import OmegaConf
 
     def walk(node: Any, path: str) -> None:
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
         for key, value in items:
             place = f"{path}[{key}]"
-            if key in ("_target_", "path") and isinstance(value, str):  # hydra.utils.get_method takes a path
+            if key in ("_target_", "path") and isinstance(value, str):  # path: of hydra.utils.get_method
                 if current(value) != value:
                     OmegaConf.update(cfg, place, current(value))
             else:

@@ -1,4 +1,4 @@
-"""Where the packaged files lie."""
+"""Paths of the packaged configs and weights."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ CONFIG_DIR = PACKAGE_DIR / "conf" if (PACKAGE_DIR / "conf").is_dir() else PACKAG
 """Hydra's config folder: inside the package when installed from a wheel, beside it in a checkout."""
 
 WEIGHTS_DIR = PACKAGE_DIR / "weights"
-"""The weights that ship with the package: NAME.safetensors with its card NAME.json."""
+"""Folder of the weights shipped with the package: NAME.safetensors with its card NAME.json."""
 
 
 def at_home(path: str | Path) -> Path:
-    """A path with ``~`` as the home folder; one of nobody's home (``~x``) is a file of that name."""
+    """Expand ``~`` to the home folder; ``~x`` without a user ``x`` stays unchanged and names a file."""
     return Path(os.path.expanduser(path))

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, hardware."""
+"""Provenance of a result: code, library versions, hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIBRARIES = ("hourglass-sep", "torch", "torchaudio", "pytorch-lightning", "hydr
 
 
 def provenance() -> dict[str, Any]:
-    """The facts that belong beside every number, as plain strings."""
+    """Provenance to store with every result: commit, Python and library versions, and hardware, as strings."""
     return {
         "commit": git_commit(),
         "python": platform.python_version(),
@@ -25,7 +25,7 @@ def provenance() -> dict[str, Any]:
 
 
 def code_hash() -> str:
-    """A hash of this package's modules: what was computed by others may differ."""
+    """Hash of the source files of this package (16 hex digits): results of code with another hash may differ."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
@@ -33,7 +33,7 @@ def code_hash() -> str:
 
 
 def git_commit() -> str:
-    """The commit of the checkout that this package runs from, ``+`` if it was edited since; '' outside of one."""
+    """Git commit of this package's checkout, with ``+`` if tracked files were edited; '' outside of a checkout."""
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
@@ -44,7 +44,7 @@ def git_commit() -> str:
 
 
 def hardware() -> str:
-    """GPU name, or processor and number of threads."""
+    """Number and name of the GPUs, or processor name and number of threads."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     try:

@@ -1,4 +1,4 @@
-"""Tables on the screen, whoever reads it."""
+"""Rich console for tables, with broken pipes as ordinary errors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 class Screen(Console):
-    """A console for which a pipe that nobody reads any more is an error like others, and not the process's end."""
+    """A console that raises BrokenPipeError when its pipe is closed, where rich would end the process."""
 
     def on_broken_pipe(self) -> None:
-        """Called by rich where the pipe is broken."""
+        """Raise BrokenPipeError; rich calls this when the pipe is closed."""
         raise BrokenPipeError

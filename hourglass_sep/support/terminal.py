@@ -1,4 +1,4 @@
-"""Lines for people and for pipes, whatever is in them and whoever reads."""
+"""Output to terminals and pipes, safe for any text and for closed streams; exit codes and signals of commands."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-"""Control characters, line separators, marks that turn the direction of writing or have no width, bytes of no text."""
+"""Control characters, line separators, bidirectional and zero-width marks, and surrogates of undecodable bytes."""
 
 
 def clean(text: str) -> str:
-    """A text without control characters, which names of files may hold: they would colour the screen, or end a line."""
+    """Escape control characters in a text.
+
+    File names may contain them, and they could colour the terminal or break a line.
+    """
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Forgiving:
-    """A stream that is left alone, in place of an error, once nobody can read it: a closed terminal, ``| head``."""
+    """A stream wrapper without write errors: after the first one, all output is discarded.
+
+    Such errors come from a closed terminal, a closed pipe (``| head``) or a full disk.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -56,20 +62,20 @@ class Forgiving:
 
 
 def _leave(stream: IO[str]) -> None:
-    """Let what is written to a stream from now on go nowhere, and what it still holds."""
+    """Redirect a stream to the null device: its buffered and all later output is discarded."""
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), stream.fileno())
 
 
 def tell(text: str, stream: IO[str]) -> None:
-    """Print to a stream at once. One that nobody reads any more (``| head``), or that is full, is left alone."""
+    """Print a line to a stream and flush it; output to a closed pipe (``| head``) or a full disk is discarded."""
     print(text, file=Forgiving(stream), flush=True)
 
 
 def tell_path(path: Path, stream: IO[str]) -> None:
-    """Print a file's path: to the byte into files and pipes, for scripts, and clean on a terminal.
+    """Print the path of a file on one line: exact bytes to files and pipes, cleaned on a terminal.
 
-    One line a path: a path with a line break in it is cleaned everywhere.
+    A path with a line break in it is always cleaned, so that there is one line per path.
     """
     data = os.fsencode(path)
     if stream.isatty() or b"\n" in data or not hasattr(stream, "buffer"):
@@ -84,16 +90,20 @@ def tell_path(path: Path, stream: IO[str]) -> None:
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error."""
+    """Print a text, cleaned, as one line to standard error."""
     tell(clean(text), sys.stderr)
 
 
 def have_streams() -> None:
-    """Let nothing depend on streams being open, on what they can encode, or on anybody reading logs."""
+    """Make the standard streams safe to use.
+
+    Streams that are closed are replaced by the null device, characters that their encoding lacks are escaped, and
+    errors while logging are ignored.
+    """
     logging.raiseExceptions = False
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream: Any = getattr(sys, name)
-        if stream is None:  # closed by who started this
+        if stream is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         elif mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -101,7 +111,10 @@ def have_streams() -> None:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Leave a standard output that is full, or that nobody reads any more, alone: the work is done and written."""
+    """Ignore errors of standard output in the block: a closed pipe or a full disk.
+
+    It is for the final output of a command, when the results are already written to files.
+    """
     try:
         yield
         sys.stdout.flush()
@@ -111,7 +124,11 @@ def printing() -> Iterator[None]:
 
 
 def or_exit(command: Callable[[], Result]) -> Result:
-    """What a command returns; what the user can mend ends the process with one line and the error's exit code."""
+    """Run a command and return its result; errors that the user can fix are printed as one line.
+
+    Raises:
+        SystemExit: with the exit code of the `UserError`, or 1 after Ctrl-C.
+    """
     have_streams()
     try:
         return command()
@@ -124,18 +141,21 @@ def or_exit(command: Callable[[], Result]) -> Result:
 
 
 def show_traceback() -> None:
-    """For --verbose; what an error says may quote names, so it is cleaned line by line."""
+    """Print the current traceback for --verbose, cleaned line by line since messages may quote file names."""
     for line in traceback.format_exc().splitlines():
         complain(line)
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, once, so that nothing half-written is left."""
+    """Handle SIGTERM and SIGHUP (closed terminal) as Ctrl-C, by KeyboardInterrupt, so that partial files are removed.
+
+    Only the first signal has an effect. Signals with a handler other than the default are left unchanged.
+    """
 
     def stop(number: int, frame: object) -> None:
         for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # a second one would end the tidying up
+            signal.signal(each, signal.SIG_IGN)  # a second signal would interrupt the cleanup
         raise KeyboardInterrupt
 
     normal = (signal.SIG_DFL, signal.default_int_handler)

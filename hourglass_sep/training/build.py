@@ -1,4 +1,4 @@
-"""From a composed config to objects."""
+"""Builders: separator, LightningModule, callbacks, loggers and trainer from a composed config."""
 
 from __future__ import annotations
 
@@ -45,44 +45,44 @@ _NUMBERS: dict[str, tuple[float, tuple[type, ...]]] = {
     "gradient_clip_val": (0, (int, float)),
     "fast_dev_run": (0, (int,)),
 }
-"""Settings of the trainer of which Lightning's own complaints do not say enough: the least value, and its types."""
+"""Trainer settings for which Lightning's own errors are unclear: minimum value and allowed types."""
 _FLAGS = ("benchmark", "detect_anomaly", "deterministic", "inference_mode", "sync_batchnorm")
 _ROUNDED_INPUTS = ("bf16-true", "16-true")
 
 VALIDATION_PROTOCOL = "mir1k"
-"""Checkpoints are chosen by its GNSDR; `hourglass_sep.evaluate` scores under any."""
+"""Scoring protocol of validation, whose GNSDR selects the best checkpoint; `hourglass_sep.evaluate` accepts any."""
 
 
 def build_separator(cfg: DictConfig) -> Separator:
-    """The separator of a training config, weights as initialised.
+    """Build the separator of a training config, with newly initialised weights.
 
     Raises:
-        UserError: an inference setting that does not exist.
+        UserError: an unknown inference setting.
     """
     return Separator(instantiate(cfg.model), instantiate(cfg.spectrogram), **build_post(cfg), **cfg.inference)
 
 
 def build_post(cfg: DictConfig) -> dict[str, Any]:
-    """What a config does to the network's masks, as keyword arguments of a `Separator`.
+    """Build mask refinement and reconstruction, as keyword arguments of a `Separator`.
 
     Raises:
-        UserError: a setting that is not possible.
+        UserError: an invalid setting.
     """
     return {group: instantiate(cfg[group]) for group in GROUPS}
 
 
 def build_system(cfg: DictConfig) -> SeparationSystem:
-    """The LightningModule of a training config.
+    """Build the LightningModule of a training config.
 
     Raises:
-        UserError: a setting of the separator, the optimiser or the schedule that is not possible.
+        UserError: an invalid setting of the separator, the compiler, the optimiser or the schedule.
     """
     if cfg.model.sources != len(SOURCES):
         raise SettingError(f"model.sources={cfg.model.sources} is not allowed: there are {' and '.join(SOURCES)}")
     try:
         compiler = instantiate(cfg.compile)
         compiler(torch.nn.Identity())
-    except Exception as error:  # of many kinds, one for each backend
+    except Exception as error:  # each backend raises its own types
         reason = " ".join(str(error).split())[:300]
         raise SettingError(f"compile: {reason}: see conf/compile, compile=none does without") from error
     system = SeparationSystem(
@@ -98,10 +98,10 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
 
 
 def _rehearse(system: SeparationSystem, cfg: DictConfig) -> None:
-    """Take the steps of the schedule with no network: what is wrong at step 12 000 is said before the first.
+    """Run optimiser and schedule without the network, so that an error at step 12 000 is found before training.
 
     Raises:
-        SettingError: a setting of the optimiser or the schedule that is not possible.
+        SettingError: an invalid setting of the optimiser or the schedule.
     """
     max_steps = cfg.trainer.max_steps
     steps = min(max_steps, _REHEARSED) if isinstance(max_steps, int) and max_steps > 0 else 2
@@ -113,34 +113,34 @@ def _rehearse(system: SeparationSystem, cfg: DictConfig) -> None:
         for _ in range(steps):
             optimizer.step()
             scheduler.step()
-    except Exception as error:  # of torch's choosing
+    except Exception as error:  # torch raises various types
         settings = [(group, name) for group in ("optimizer", "scheduler") for name in cfg[group] if name[0] != "_"]
         found = " ".join(f"{group}.{name}={cfg[group][name]}" for group, name in settings)
         raise SettingError(f"{found}: {error}: see conf/optimizer and conf/scheduler") from error
 
 
 def build_callbacks(cfg: DictConfig | None) -> list[Callback]:
-    """All callbacks of the group, and progress bars where somebody can see them.
+    """Build the callbacks of the config group, and progress bars if standard output is a terminal.
 
     Raises:
-        UserError: one that is none.
+        UserError: an entry is not a callback of Lightning.
     """
     callbacks = [_make("callbacks", str(name), node, Callback) for name, node in (cfg or {}).items() if node]
     return callbacks + [StepProgress()] * sys.stdout.isatty()
 
 
 def build_loggers(cfg: DictConfig | None) -> list[Logger]:
-    """All loggers of the group, each so that its failures are warnings.
+    """Build the loggers of the config group, each with failures turned into warnings; see `forgiving`.
 
     Raises:
-        UserError: a setting of a logger that is not possible.
+        UserError: an invalid setting of a logger, or an entry that is not a logger of Lightning.
     """
     makers = [functools.partial(_make, "logger", str(name), node, Logger) for name, node in (cfg or {}).items() if node]
     return [forgiving(make) for make in makers]
 
 
 def _make(group: str, name: str, node: Any, kind: type[Any]) -> Any:
-    """An object of a group, which is of this kind: Lightning would complain long after, of a method that is missing."""
+    """Instantiate a group's entry and check its type; Lightning would fail much later, at a missing method."""
     made = instantiate(node) if isinstance(node, DictConfig) else node
     if not isinstance(made, kind):
         raise SettingError(f"{group}.{name}={node} is no {kind.__name__} of Lightning: see conf/{group}")
@@ -148,10 +148,10 @@ def _make(group: str, name: str, node: Any, kind: type[Any]) -> Any:
 
 
 def check_trainer(cfg: DictConfig) -> None:
-    """Find out early whether the trainer's settings are possible here.
+    """Check the trainer's settings before anything is built.
 
     Raises:
-        UserError: one that is not.
+        UserError: an invalid setting, or too few GPUs.
     """
     check_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     if str(cfg.trainer.precision) in _ROUNDED_INPUTS:
@@ -184,12 +184,17 @@ def check_trainer(cfg: DictConfig) -> None:
 
 
 def _is_number(value: Any, least: float, kinds: tuple[type, ...]) -> bool:
-    """Whether a value is of one of these types and, unless it is a text, not below the least."""
+    """Whether a value is a bool or of one of these types and, unless it is a string, not below the minimum."""
     return type(value) in (*kinds, bool) and (type(value) is str or value >= least)
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """The trainer; a run that is shorter than the logging interval logs every step.
+    """Build the trainer; a run that is shorter than the logging interval logs every step.
+
+    Args:
+        cfg: composed config ``train``.
+        callbacks: callbacks of the run; `CountSteps` is put before them.
+        loggers: loggers of the run; may be empty.
 
     Raises:
         UserError: a setting that Lightning refuses.
@@ -197,7 +202,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     settings: dict[str, Any] = {}
     if 0 < cfg.trainer.max_steps < cfg.trainer.log_every_n_steps:
         settings["log_every_n_steps"] = 1
-    # Hydra would look into arguments that it is given, and a logger that does nothing answers to everything.
+    # Partial, as Hydra would inspect callbacks and loggers given to it, and a `DummyLogger` has every attribute.
     make = instantiate(cfg.trainer, _partial_=True)
     plugins = make.keywords.pop("plugins", None) or []
     plugins = plugins if isinstance(plugins, list) else [plugins]
@@ -209,16 +214,17 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
             enable_progress_bar=any(isinstance(callback, StepProgress) for callback in callbacks),
             **settings,
         )
-    except Exception as error:  # of Lightning's choosing
+    except Exception as error:  # Lightning raises various types
         raise UserError(f"trainer or strategy: {error}: see conf/trainer and conf/strategy") from error
 
 
 @contextmanager
 def settings_named() -> Iterator[None]:
-    """Turn complaints that Lightning itself raises while it trains, which are about settings, into one line.
+    """Turn exceptions that Lightning raises about settings during training into errors of one line.
 
     Raises:
-        UserError: in place of an exception whose innermost frame is Lightning's, or where memory ran out.
+        UserError: memory ran out, or the innermost frame of an exception is in Lightning, torchmetrics, `torch.optim`
+            or `torch.amp`.
     """
     try:
         yield
@@ -234,10 +240,13 @@ def settings_named() -> Iterator[None]:
 
 
 def count_devices(devices: int | str | list[int]) -> int:
-    """How many devices ``trainer.devices`` asks for; 1 where Lightning decides ("auto").
+    """Number of devices that ``trainer.devices`` selects; 1 for "auto", where Lightning decides.
+
+    Args:
+        devices: a number, -1 for all GPUs, a list of device indices, or "auto".
 
     Raises:
-        UserError: not a number, a list of numbers or "auto".
+        UserError: any other value.
     """
     if isinstance(devices, str) and devices.lstrip("-").isdigit():
         devices = int(devices)
@@ -254,10 +263,14 @@ def count_devices(devices: int | str | list[int]) -> int:
 
 
 def check_devices(accelerator: str, devices: int | str | list[int]) -> None:
-    """Compare the GPUs asked for with those there are.
+    """Check that there are as many GPUs as the settings select.
+
+    Args:
+        accelerator: ``trainer.accelerator``.
+        devices: ``trainer.devices``, see `count_devices`.
 
     Raises:
-        UserError: there are fewer.
+        UserError: fewer GPUs were found, or an invalid ``trainer.devices``.
     """
     wanted, found = count_devices(devices), torch.cuda.device_count()
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and found > 0)

@@ -1,4 +1,4 @@
-"""Lightning callbacks of this project."""
+"""Lightning callbacks: throughput, step counts, checkpoints, non-finite gradients, progress bars, previews."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from hourglass_sep.training.system import SeparationSystem
 
 
 class Throughput(Callback):
-    """Logs ``train/patches_per_second`` over the steps since the last logging, validation not counted.
+    """Logs ``train/patches_per_second``, averaged over the steps since the last logging, without validation.
 
     Args:
-        batch_size: patches per step over all devices.
+        batch_size: number of patches per step, over all devices.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -41,7 +41,7 @@ class Throughput(Callback):
         self._since: float | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Count a step; log when Lightning logs. The first step after a pause only starts the clock."""
+        """Count a step, and log at Lightning's logging interval; the first step after a pause only starts the clock."""
         if self._since is None:
             self._since, self._steps = time.perf_counter(), 0
             return
@@ -57,43 +57,43 @@ class Throughput(Callback):
 
 
 class CountSteps(Callback):
-    """Lets metrics of a resumed run be logged at the steps they belong to; to be the first of the callbacks.
+    """Corrects the step numbers at which metrics of a resumed run are logged; must be the first callback.
 
-    Lightning counts the steps for loggers apart, and counts one too many for every checkpoint of an epoch's end that
-    it goes on from.
+    Lightning keeps a separate step count for loggers, which is one too high for every resume from a checkpoint that
+    was written at the end of an epoch.
     """
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Before anything of this step is logged."""
+        """Set the loggers' step count before any metric of this step is logged."""
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
 
 class RecentCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` for the middle of an epoch: only where a resumed run can go on as this one does.
+    """A `ModelCheckpoint` within epochs that saves only where a resumed run continues exactly as this one.
 
-    Not between the batches of an accumulated step, whose gradients a checkpoint does not hold, and not before the
-    validation at the end of an epoch, which would be left out.
+    It does not save between the batches of an accumulated step, as a checkpoint holds no gradients, nor before the
+    validation at the end of an epoch, which a resumed run would skip.
     """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time and nothing is pending."""
+        """Save if a checkpoint is due, the step is whole and no validation is pending."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class SkipNonFiniteSteps(Callback):
-    """Leaves the weights as they are at steps whose gradients are not finite, and counts them.
+    """Skips optimiser steps whose gradients are not finite, and counts them.
 
-    Their number is logged as ``train/skipped_steps`` and kept in checkpoints. One wild patch or an overflow in low
-    precision costs a step, not the run; where no step is possible any more, training ends in one line. Weights that
-    are not finite themselves, from a step too large, are never written into a checkpoint.
+    The count is logged as ``train/skipped_steps`` and kept in checkpoints. One extreme patch or an overflow in low
+    precision costs one step, not the run. After too many skipped steps in a row, training ends with an error of one
+    line. Weights that are not finite, after too large a step, are never written into a checkpoint.
 
     Args:
-        most_in_a_row: as many steps as may be skipped one after the other.
+        most_in_a_row: maximum number of consecutive skipped steps.
     """
 
     def __init__(self, most_in_a_row: int = 10) -> None:
@@ -105,10 +105,10 @@ class SkipNonFiniteSteps(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Take away gradients of which one is NaN or infinite: optimisers leave parameters without any alone.
+        """Remove all gradients if one is NaN or infinite: optimisers do not change parameters without a gradient.
 
         Raises:
-            UserError: too often in a row.
+            UserError: more than ``most_in_a_row`` consecutive steps were skipped.
         """
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         self._in_a_row = 0 if torch.nn.utils.get_total_norm(gradients).isfinite() else self._in_a_row + 1
@@ -125,10 +125,10 @@ class SkipNonFiniteSteps(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse a checkpoint before anything of it is written: the one before stays.
+        """Refuse a checkpoint with invalid weights before it is written; the previous one stays.
 
         Raises:
-            UserError: weights that are not finite.
+            UserError: a weight is not finite.
         """
         for name, weight in checkpoint["state_dict"].items():
             if not bool(weight.isfinite().all()):
@@ -138,18 +138,18 @@ class SkipNonFiniteSteps(Callback):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps were skipped so far."""
+        """Number of steps skipped so far."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = state_dict["skipped"]
 
 
 class StepProgress(RichProgressBar):
-    """Rich progress bars that say how far the whole training is: its length is counted in steps, not in epochs.
+    """Rich progress bars that show the progress of the whole training in steps, not in epochs.
 
-    Training goes on where the terminal is closed.
+    Training continues if the terminal is closed.
     """
 
     def __init__(self) -> None:
@@ -161,13 +161,13 @@ class StepProgress(RichProgressBar):
 
 
 class Preview(Callback):
-    """After every validation, a W&B table ``val/preview`` of the first validation clips, always the same ones.
+    """Logs a W&B table ``val/preview`` of the first validation clips after every validation.
 
-    A row has the clip's name, its mixture, estimates and references to listen to, and a picture of their spectrograms
-    and of every stack's masks.
+    A row has the clip's name, audio of its mixture, estimates and references, and a picture of their spectrograms and
+    of every stack's masks. The pictures are also logged as ``val/pictures``.
 
     Args:
-        clips: how many.
+        clips: number of clips, always the first ones.
     """
 
     def __init__(self, clips: int = 2) -> None:
@@ -186,7 +186,7 @@ class Preview(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep what there is to see and hear; while an average of the weights is in place, it is that one's."""
+        """Separate a clip and keep its audio and picture; with weight averaging, those of the averaged weights."""
         if batch_idx >= self.clips or self._logger(trainer) is None:
             return
         assert isinstance(pl_module, SeparationSystem)
@@ -201,7 +201,7 @@ class Preview(Callback):
         self._pictures[name] = image
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the table."""
+        """Log the table and the pictures."""
         logger = self._logger(trainer)
         if logger is not None and self._rows:
             columns = ["clip", "mixture"]
@@ -212,6 +212,6 @@ class Preview(Callback):
 
     @staticmethod
     def _logger(trainer: pl.Trainer) -> WandbLogger | None:
-        """The W&B logger, on the one process that writes."""
+        """The W&B logger if there is one, in the first process only."""
         found = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         return found[0] if found and trainer.is_global_zero else None

@@ -1,4 +1,4 @@
-"""Entry points that are configured by Hydra: one line for what the user can mend, exit code 2."""
+"""Entry points configured by Hydra: errors that the user can fix are printed in one line, with exit code 2."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from hourglass_sep.training.quoting import hydra_arguments
 from hourglass_sep.training.ranks import is_further_rank
 
 _IDLE_WARNINGS = (
-    "(?s)Experiment logs directory .* exists",  # Hydra made it for this run
-    "(?s)Checkpoint directory .* exists and is not empty",  # our lock lies there, and others' files are refused
+    "(?s)Experiment logs directory .* exists",  # Hydra has made it for this run
+    "(?s)Checkpoint directory .* exists and is not empty",  # it holds our lock file; folders of other runs are refused
     ".*treespec.*is deprecated",  # Lightning's, about its own code
     "The number of training batches .* is smaller than the logging interval",
     "Total length of .* across ranks is zero",  # data.split=all validates on nothing
@@ -44,22 +44,25 @@ _IDLE_WARNINGS = (
 
 _ADVERTISERS = ("pytorch_lightning", "lightning_fabric")
 _LIGHTNINGS = "MisconfigurationException"
-"""The exception by which Lightning refuses settings: to import it takes seconds."""
+"""Name of the exception that Lightning raises for invalid settings; importing the class takes seconds."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a command of ``task(cfg)``: `hydra.main` with this package's configs and this package's manners.
+    """Decorator that makes a command of ``task(cfg)``: `hydra.main` with this package's configs and error messages.
 
     Args:
         config_name: the primary config, ``train`` or ``evaluate``.
+
+    Returns:
+        The decorator; the command that it returns takes its arguments from `sys.argv`.
     """
 
     def decorate(task: Callable[[DictConfig], None]) -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
-            # Hydra would print several lines and end with 1; with this variable it raises instead.
+            # Without this variable Hydra prints several lines and exits with 1; with it, Hydra raises.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             have_streams()
             composed = False
@@ -68,9 +71,9 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
             def job(cfg: DictConfig) -> None:
                 nonlocal composed
                 composed = True
-                # Here and not in `main`: other launchers run jobs in processes of their own.
+                # Here and not in `main`, as other launchers run jobs in separate processes.
                 _silence_advertising()
-                # SystemExit passes through Hydra: no second message, and the rest of a sweep does not start.
+                # `end` raises SystemExit, which Hydra passes on: no second message, no further jobs of a sweep.
                 try:
                     update_targets(cfg)
                     task(cfg)
@@ -81,7 +84,7 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
                 sys.argv[1:] = hydra_arguments(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             except (Exception, KeyboardInterrupt) as error:
-                if not composed and isinstance(error, ValueError):  # Hydra's answer to model=null and the like
+                if not composed and isinstance(error, ValueError):  # raised by Hydra for model=null, for instance
                     error = UserError(f"the options do not make a config ({error}): see --help")
                 end(error)
 
@@ -91,8 +94,8 @@ def hydra_main(config_name: str) -> Callable[[Callable[[DictConfig], None]], Cal
 
 
 def _silence_advertising() -> None:
-    """Keep the terminal for what the user can act upon."""
-    logging.raiseExceptions = False  # a log file on a full disk: the run's own files say so
+    """Suppress warnings and log messages that require no action by the user."""
+    logging.raiseExceptions = False  # a log file on a full disk: writing the run's own files raises anyway
     for message in _IDLE_WARNINGS:
         warnings.filterwarnings("ignore", message)
     for library in _ADVERTISERS:  # tips, "TPU available: False"
@@ -101,19 +104,23 @@ def _silence_advertising() -> None:
 
 
 def end(error: BaseException) -> NoReturn:
-    """Print one line and exit with 2 if the user can mend it; raise again if it is a fault of ours."""
+    """Print an error that the user can fix in one line and exit; raise any other error again.
+
+    Raises:
+        SystemExit: with the error's exit code, 2 by default, or 130 for `KeyboardInterrupt`.
+    """
     line = _explain(error)
     if line is None:
         raise error
     if isinstance(error, Interrupted) and is_further_rank():
-        raise SystemExit(0) from None  # the first process says it; another exit code would have it killed
+        raise SystemExit(0) from None  # the first process prints it; Lightning would kill it for another exit code
     complain(f"error: {' '.join(line.split())}")
     code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 2)
     raise SystemExit(code) from None
 
 
 def _explain(error: BaseException) -> str | None:
-    """What the user did, if it was the user."""
+    """Message for an error that the user can fix, else None."""
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
@@ -132,7 +139,7 @@ def _explain(error: BaseException) -> str | None:
 
 
 def _file_of(error: OSError) -> str | None:
-    """The file that was written when a write failed, which the error itself does not say."""
+    """Path of the file whose write failed, taken from the traceback, as the error itself does not name it."""
     for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
         for value in frame.f_locals.values():
             if isinstance(value, io.IOBase) and isinstance(getattr(value, "name", None), str):

@@ -1,4 +1,4 @@
-"""An evaluation run: from a composed config to scores of weights, and their report in W&B."""
+"""An evaluation run: from a composed config to the scores of trained weights, and a report in W&B."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ PARTS = ("train", "validation", "test")
 
 
 def run(cfg: DictConfig) -> list[Row]:
-    """Evaluate as the config says and write the results into the run folder.
+    """Evaluate according to a config and write the results into the run folder.
+
+    Args:
+        cfg: composed config ``evaluate``.
+
+    Returns:
+        The score rows of all clips and systems.
 
     Raises:
-        UserError: missing data or weights, or a part that does not exist.
+        UserError: missing data or weights, an unknown part, or an invalid setting.
     """
     check_choice("part", cfg.part, PARTS)
     for name in ("limit", "workers"):
@@ -52,7 +58,7 @@ def run(cfg: DictConfig) -> list[Row]:
     if not clips:
         raise DataError(f"{cfg.data.root} has no clips for part={cfg.part}: choose another part or data.root")
     for clip in clips:
-        clip.load()  # a bad one is found before any time is spent on the others
+        clip.load()  # an invalid clip is found before time is spent on the others
     facts = {
         "audio": {
             "kind": "mir1k",
@@ -77,7 +83,7 @@ def run(cfg: DictConfig) -> list[Row]:
 def _log(
     loggers: Sequence[Logger], rows: Sequence[Row], protocol: ScoringProtocol, facts: dict[str, Any], run: Path
 ) -> None:
-    """The averages for every logger, a report of the run folder for W&B."""
+    """Log the averages to all loggers, and a report of the run folder to W&B."""
     for logger in loggers:
         status = "failed"
         try:

@@ -1,4 +1,4 @@
-"""Loggers: W&B offline without an account, one run per job of a sweep; none that fails ends a run."""
+"""Loggers: W&B (offline without an account, one run per job of a sweep); a failing logger does not end training."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from hourglass_sep.training.ranks import is_further_rank
 RUN_ID = "wandb_id.txt"
 _MODES = ("online", "offline", "disabled", "shared", "run", "dryrun")
 _STAGING = {"WANDB_DATA_DIR": "staging", "WANDB_CACHE_DIR": "cache"}
-"""Where W&B keeps media until they are sent, by default in the home folder."""
+"""Variables for the folders in which W&B keeps media until they are sent, by default in the home folder."""
 _ID = re.compile(r"[\w-]{1,128}", re.ASCII)
 _ours: dict[str, str] = {}
 _WITHOUT = "training goes on without this logger"
 
 
 class Attempt:
-    """Calls what may fail without an end to training: the first failure is a warning.
+    """Calls functions whose failure must not end training; the first failure is printed as a warning.
 
     Args:
-        what: name of the thing for the warning.
-        remedy: what follows the reason in the warning.
+        what: name of the failing part, printed before the reason.
+        remedy: consequence or remedy, printed after the reason.
     """
 
     def __init__(self, what: str, remedy: str = "training goes on without what it cannot log") -> None:
@@ -47,7 +47,7 @@ class Attempt:
         self.failed = False
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What the function returns; None after a failure. Ctrl-C passes."""
+        """Call a function and return its result, or None if it raised an `Exception`; Ctrl-C is not caught."""
         try:
             return function(*args, **kwargs)
         except Exception as error:
@@ -59,17 +59,27 @@ class Attempt:
 
 
 def _warn(line: str) -> None:
-    """Once for all processes of a run."""
+    """Print a warning, in the first process of a run only."""
     if not is_further_rank():
         complain(line)
 
 
 def forgiving(make: Callable[[], Logger]) -> Logger:
-    """The logger, begun, with methods that warn where they would raise; one that cannot begin is replaced by none."""
+    """Make and start a logger whose methods warn instead of raising.
+
+    Args:
+        make: constructor of the logger.
+
+    Returns:
+        The started logger, or a `DummyLogger` if it cannot start.
+
+    Raises:
+        InstantiationException: an invalid setting of the logger.
+    """
     try:
         logger = make()
     except InstantiationException as error:
-        if not isinstance(error.__cause__, OSError):  # a setting
+        if not isinstance(error.__cause__, OSError):  # an invalid setting
             raise
         _warn(f"warning: logger: {error.__cause__}: {_WITHOUT}")
         return DummyLogger()
@@ -86,20 +96,20 @@ def forgiving(make: Callable[[], Logger]) -> Logger:
 
 
 def wandb_logger(project: str, save_dir: str, name: str | None = None, group: str | None = None) -> WandbLogger:
-    """A W&B run in ``save_dir``; offline unless there is an API key or ``WANDB_MODE`` says otherwise.
+    """Make the logger of a W&B run: online with an API key, else offline; ``WANDB_MODE`` overrides this.
 
-    What W&B stages lies in ``save_dir`` too, unless its own environment variables name another place.
+    W&B's staging and cache folders are in ``save_dir`` too, unless ``WANDB_DATA_DIR`` and ``WANDB_CACHE_DIR`` name
+    other folders. If W&B cannot be reached, a warning is printed and the run is logged offline.
 
     Args:
-        project: W&B project.
-        save_dir: the run folder. The run's id is kept there in ``wandb_id.txt``, so that training that is resumed in
-            the same folder goes on with the same run.
+        project: name of the W&B project.
+        save_dir: the run folder. The run's id is kept there in ``wandb_id.txt``, so that training resumed in this
+            folder continues the same W&B run.
         name: run name; by default the overrides of a multirun's job, else the run folder's name.
-        group: by default the folder of the multirun.
+        group: group of runs; by default the name of the multirun's folder, if any.
 
     Raises:
-        UserError: ``WANDB_MODE`` is unknown, or is ``online`` without a login. Where W&B cannot be reached, there is a
-            warning and the run is logged offline.
+        UserError: ``WANDB_MODE`` is unknown, or is ``online`` without a login.
     """
     folder = Path(save_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +132,7 @@ def wandb_logger(project: str, save_dir: str, name: str | None = None, group: st
             mode=mode,
             settings=wandb.Settings(silent=True),
         )
-        logger._wandb_init.pop("anonymous", None)  # wandb warns of the setting whatever its value
+        logger._wandb_init.pop("anonymous", None)  # wandb warns about this setting, whatever its value
         return logger
 
     mode = _mode()
@@ -138,12 +148,12 @@ _OFFLINE = "this run is logged offline, as WANDB_MODE=offline would have it; wan
 
 
 def _mode() -> str:
-    """Online with a login, offline without, unless ``WANDB_MODE`` says otherwise."""
+    """The W&B mode: ``WANDB_MODE`` if set, else online with a login and offline without."""
     asked = os.environ.get("WANDB_MODE")
     if asked:
         check_choice("WANDB_MODE", asked, _MODES)
     if is_further_rank():
-        return "disabled"  # the first process logs
+        return "disabled"  # only the first process logs
     if asked and asked not in ("online", "run"):
         return asked
     login = Attempt("W&B cannot be reached, or refuses the login", _OFFLINE)
@@ -156,7 +166,7 @@ def _mode() -> str:
 
 
 def _can_be_used(variable: str, place: str, instead: Path) -> bool:
-    """Whether a folder that the environment names can be written to; W&B would fill the screen with its own log."""
+    """Whether ``place`` is writable; warn if not, as W&B would fill the screen with its own log."""
     try:
         Path(place).mkdir(parents=True, exist_ok=True)
         if os.access(place, os.W_OK):
@@ -169,7 +179,7 @@ def _can_be_used(variable: str, place: str, instead: Path) -> bool:
 
 
 def finalize(logger: Logger, status: str) -> None:
-    """End a logger; a W&B run for good, or the next job of a sweep would go on in it."""
+    """Finalize a logger and finish its W&B run, which the next job of a sweep would otherwise continue."""
     logger.finalize(status)
     if isinstance(logger, WandbLogger) and logger._experiment is not None:
         exit_code = 0 if status == "success" else 1
@@ -177,7 +187,7 @@ def finalize(logger: Logger, status: str) -> None:
 
 
 def _run_id(path: Path) -> str:
-    """The id in the file, a new one if there is none; where none can be kept, one for this time."""
+    """The W&B run id in a file; if there is no valid one, a new id, written to the file if possible."""
     found = ""
     with suppress(OSError, ValueError):
         found = path.read_text().strip() if path.exists() else ""

@@ -1,6 +1,6 @@
 """Training losses: pure functions of masks and a batch of patches.
 
-Each returns a value for every stack and source, (K, S) in float32; the training loss is their sum.
+Each returns one value per stack and source, (K, S) in float32; the training loss is their sum.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import torch
 from torch import Tensor
 
 Batch = Mapping[str, Tensor]
-"""``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), see `hourglass_sep.data.patches.PatchSpectrograms`."""
+"""Keys ``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), see `hourglass_sep.data.patches.PatchSpectrograms`."""
 
 _BEST_DB = 30.0
-"""Where `masked_snr` levels off: a patch that is almost perfect does not outweigh the others."""
+"""SNR in dB at which `masked_snr` levels off, so that an almost perfect patch does not outweigh the others."""
 
 
 def masked_l1(masks: Tensor, batch: Batch) -> Tensor:
-    """L1 between target magnitudes and masked mixture (Park 2018, section 3.3).
+    """L1 distance between target magnitudes and masked mixture (Park 2018, section 3.3).
 
     Args:
-        masks: (K, B, S, F, T), as the network gives them, not clamped.
-        batch: see above.
+        masks: outputs of the network (K, B, S, F, T), not clamped.
+        batch: spectrograms of mixture and targets, see `Batch`.
 
     Returns:
-        (K, S), float32: each the mean over batch, bins and frames.
+        Losses (K, S), float32: means over batch, bins and frames.
     """
     return _difference(masks, batch).abs().mean(dim=(1, 3, 4))
 
 
 def masked_snr(masks: Tensor, batch: Batch) -> Tensor:
-    """The logarithm of every patch's squared error: loud patches count no more than others, as with SDR.
+    """Logarithm of the relative squared error of each patch; as with SDR, loud patches weigh no more than others.
 
-    log10 of a patch's mean squared error over the mean power of its targets; 10 dB less error are 1 less, down to -3.
+    This is log10 of a patch's mean squared error divided by the mean power of its targets. An error lower by 10 dB
+    lowers the loss by 1, down to -3.
 
-    With ``data.target=phase_sensitive`` the squared error is, up to a constant, that of the complex spectrum which the
-    mask and the mixture's phase give: what SDR measures (Erdogan et al., ICASSP 2015).
+    With ``data.target=phase_sensitive`` the squared error is, up to a constant, that of the complex spectrum made of
+    the masked magnitudes and the mixture's phase, the error that SDR measures (Erdogan et al., ICASSP 2015).
 
     Args and returns: as `masked_l1`.
     """

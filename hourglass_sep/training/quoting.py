@@ -1,6 +1,6 @@
-"""Command-line arguments as users type them, in the grammar that Hydra reads.
+"""Quoting of command-line arguments for Hydra's grammar of overrides.
 
-Names of files hold characters that mean something to Hydra: ``ckpt_path=epoch=3-step=8.ckpt``, ``data.root=MIR (1)``.
+File names may contain characters with a meaning in it: ``ckpt_path=epoch=3-step=8.ckpt``, ``data.root=MIR (1)``.
 """
 
 from __future__ import annotations
@@ -21,19 +21,26 @@ _QUOTED = re.compile(r"'([^'\\]|\\.)*'|\"([^\"\\]|\\.)*\"", re.DOTALL)
 
 
 def hydra_arguments(arguments: list[str]) -> list[str]:
-    """All arguments of a command; see `hydra_argument`."""
+    """Quote all arguments of a command where needed; see `hydra_argument`."""
     multirun = any(argument in ("-m", "--multirun") for argument in arguments)
     return [hydra_argument(argument, multirun) for argument in arguments]
 
 
 def hydra_argument(argument: str, multirun: bool = False) -> str:
-    """One argument: paths are taken literally, and so is any other value that Hydra's grammar has no place for.
+    """Quote the value of an argument if it is a path, or if Hydra's grammar cannot parse it.
 
-    A path keeps its meaning to Hydra where it is quoted, interpolates (``${...}``), or sweeps over several in a
-    multirun, unless there is a file or folder of just that name.
+    Paths that are empty, ``null`` or quoted already stay as they are. So do interpolations (``${...}``) and, in a
+    multirun, sweeps over several paths, unless there is a file or folder of exactly that name.
+
+    Args:
+        argument: argument as typed, ``key=value`` or an option.
+        multirun: whether the command is a multirun, in which commas separate the values of a sweep.
+
+    Returns:
+        The argument for Hydra, with ``~`` expanded where the value was quoted or is a path.
 
     Raises:
-        UserError: a list or dictionary that is not whole.
+        UserError: a list, dictionary, quoted text or interpolation that cannot be parsed.
     """
     found = _ARGUMENT.fullmatch(argument)
     if not found or argument.startswith("-"):
@@ -49,7 +56,7 @@ def hydra_argument(argument: str, multirun: bool = False) -> str:
 
 
 def quote(text: str) -> str:
-    """A text in single quotes that Hydra and OmegaConf give back as it is."""
+    """Put a text in single quotes and escape it, so that Hydra and OmegaConf return it unchanged."""
     text = re.sub(r"(\\*)(['$])", lambda m: m[1] * 2 + "\\" + m[2] if m[2] == "'" else m[0], text)
     text = re.sub(r"\\+$", lambda m: m[0] * 2, text)
     return "'" + text.replace("${", r"\${") + "'"

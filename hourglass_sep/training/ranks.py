@@ -1,4 +1,4 @@
-"""Ranks: the processes of a run on several devices, of which the first one writes and speaks."""
+"""Ranks: the processes of a run on several devices, of which only the first writes files and prints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import sys
 
 
 def is_further_rank() -> bool:
-    """Whether this process is not the first one; Lightning knows, once it is imported."""
+    """Whether this process is not the first rank; False before Lightning, which sets the rank, is imported."""
     lightning = sys.modules.get("pytorch_lightning.utilities")
     return lightning is not None and bool(lightning.rank_zero_only.rank)

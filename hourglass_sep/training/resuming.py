@@ -1,4 +1,4 @@
-"""Resuming a run: what of its checkpoint holds, what of the config, and where they cannot be reconciled."""
+"""Resuming a run: state from its checkpoint, settings from the config, errors where they do not fit together."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ _PROGRESS = {"last_epoch", "base_lrs"}
 
 
 def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: int | None = None) -> dict[str, Any]:
-    """Read a checkpoint, and find out early whether training can go on from it.
+    """Read a checkpoint and check, before training, whether training can be resumed from it.
 
     Args:
-        path: the file.
-        separator: what is to be trained.
-        max_steps: where training is to end; -1 is nowhere.
-        max_epochs: the same in epochs; None and -1 are nowhere.
+        path: the checkpoint file.
+        separator: the separator to be trained.
+        max_steps: number of steps at which training ends; -1 for no limit.
+        max_epochs: number of epochs at which training ends; None or -1 for no limit.
 
     Returns:
         The checkpoint as Lightning wrote it.
 
     Raises:
-        CheckpointError: it is none, of another network or STFT, or there is nothing left to do.
+        CheckpointError: the file is not a training checkpoint, is of another network or STFT, or its training has
+            reached ``max_steps`` or ``max_epochs``.
     """
     description, _ = read(path)
     own = separator.description
@@ -63,15 +64,21 @@ def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: 
 
 
 def _progress(checkpoint: dict[str, Any]) -> Any:
-    """The epochs that are over."""
+    """Number of completed epochs."""
     return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
 
 def check_callbacks(path: str, checkpoint: dict[str, Any], callbacks: Iterable[Callback]) -> None:
-    """Find out whether the weights of a checkpoint are averages where the run wants none.
+    """Check that a checkpoint with averaged weights is resumed with weight averaging.
+
+    Args:
+        path: the checkpoint file, for the error.
+        checkpoint: the content of that file.
+        callbacks: callbacks of the run.
 
     Raises:
-        CheckpointError: in that case. The optimiser's state belongs to the weights beside the averages.
+        CheckpointError: the weights are averages and no callback averages weights. The optimiser's state does not
+            belong to the averages, but to the weights stored beside them.
     """
     averaging = any(isinstance(callback, WeightAveraging) for callback in callbacks)
     if "averaging_state" in checkpoint and not averaging:
@@ -84,22 +91,23 @@ def follow_config(
     scheduler: LRScheduler,
     path: str,
 ) -> list[str]:
-    """Let the settings of optimiser and schedule in a checkpoint be the config's, its state and progress stay.
+    """Replace the settings of optimiser and schedule in a checkpoint by the config's; state and progress stay.
 
-    The schedule is what it would be after as many steps of a run with this config. With an unchanged config nothing
-    changes, to the last bit, as the schedule comes to its rate by the same operations.
+    The schedule gets the state that it has after the checkpoint's number of steps in a run with this config. With an
+    unchanged config the checkpoint stays bit-identical, as the learning rate results from the same operations.
 
     Args:
-        checkpoint: of Lightning; changed in place.
-        optimizer: the config's, new, of one parameter that nothing depends on.
-        scheduler: the config's, new, of that optimiser. Both are stepped.
+        checkpoint: checkpoint of Lightning; changed in place.
+        optimizer: new optimiser of the config, of one dummy parameter; it is stepped.
+        scheduler: new schedule of the config, of that optimiser; it is stepped.
         path: the checkpoint's file, for the error.
 
     Returns:
-        What differs from the checkpoint's run, ``optimizer.lr=0.001 (was 0.0001)``.
+        Differences from the settings of the checkpoint's run, such as ``optimizer.lr=0.001 (was 0.0001)``.
 
     Raises:
-        CheckpointError: the optimiser is of another kind and has no use for the state.
+        CheckpointError: the optimiser is of another kind and cannot use the state, or the schedule cannot take the
+            checkpoint's number of steps.
     """
     state, progress = checkpoint["optimizer_states"][0], checkpoint["lr_schedulers"][0]
     own, before = optimizer.param_groups[0], state["param_groups"][0]
@@ -127,7 +135,7 @@ def follow_config(
         for _ in range(progress["last_epoch"]):
             optimizer.step()
             scheduler.step()
-    except (TypeError, ValueError) as error:  # a schedule that is over, or that wants scores
+    except (TypeError, ValueError) as error:  # a schedule that has ended, or that needs scores
         raise CheckpointError(f"{path}: {type(scheduler).__name__}: {error}: see conf/scheduler") from error
     for group in state["param_groups"]:
         group.update({key: value for key, value in own.items() if key != "params"})
@@ -136,21 +144,24 @@ def follow_config(
 
 
 def recipe_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A copy of what `follow_config` looks at: settings, without the optimiser's tensors."""
+    """A copy of the parts of a checkpoint that `follow_config` uses: settings, without the optimiser's tensors."""
     groups = [{"param_groups": state["param_groups"]} for state in checkpoint["optimizer_states"]]
     recipe = {"optimizer_states": groups, "lr_schedulers": checkpoint["lr_schedulers"]}
     return copy.deepcopy(recipe | {RECIPE: checkpoint.get(RECIPE, {})})
 
 
 def keep_patience(checkpoint: dict[str, Any], callbacks: Iterable[Callback]) -> None:
-    """Let early stopping's patience be the config's too; Lightning would take the checkpoint's."""
+    """Set the patience of early stopping in a checkpoint to the config's; Lightning would use the checkpoint's."""
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint.get("callbacks", {}):
             checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
 
 
 def _change(name: str, value: Any, before: Any) -> str:
-    """The difference in words; '' if there is none. Sequences come out of files as lists or tuples."""
+    """Difference of two values as ``name=value (was before)``; '' if there is none.
+
+    Lists, tuples and counters are compared as lists, as files may return one type for another.
+    """
     value, before = (list(v.elements()) if isinstance(v, Counter) else v for v in (value, before))
     value, before = (list(v) if isinstance(v, tuple) else v for v in (value, before))
     return "" if value == before else f"{name}={value} (was {before})"

@@ -1,4 +1,4 @@
-"""A training run: from a composed config to checkpoints, metrics and, if asked for, test scores."""
+"""A training run: from a composed config to checkpoints, metrics and, with ``test=true``, test scores."""
 
 from __future__ import annotations
 
@@ -51,15 +51,18 @@ _NO_CHECKPOINT = "no steps were taken, or trainer.fast_dev_run or callbacks= lef
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
-    """Train as the config says; the best checkpoint by validation is `best_checkpoint`.
+    """Train according to a config; see `best_checkpoint` for the resulting weights.
+
+    Args:
+        cfg: composed config ``train``.
 
     Returns:
-        The last value of everything that was logged.
+        Metric names to their last logged values, test scores included.
 
     Raises:
-        UserError: missing data, too few devices, a setting that is not possible, a checkpoint that cannot be resumed, a
-            run folder that is another run's.
-        Interrupted: a signal ended training; what was kept is said.
+        UserError: missing data, too few devices, an invalid setting, a checkpoint that cannot be resumed, or a run
+            folder of another run.
+        Interrupted: a signal ended training; the message names the checkpoint that was kept.
     """
     for name in ("run_dir", "checkpoint_dir"):
         if not cfg.paths[name]:
@@ -114,7 +117,7 @@ def _test(
     facts: dict[str, Any],
     loggers: Sequence[Logger],
 ) -> dict[str, float]:
-    """Score the test clips with the best checkpoint, write and log the scores."""
+    """Score the test clips with the best checkpoint; write, log and return the scores."""
     path = best_checkpoint(cfg)
     if not path.exists():
         raise UserError(f"test={cfg.test} is not possible without a checkpoint: {_NO_CHECKPOINT}")
@@ -129,10 +132,15 @@ def _test(
 
 
 def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequence[Callback]) -> None:
-    """Find out early whether training can go on from a checkpoint, and say which of its settings change.
+    """Check before training whether ``cfg.ckpt_path`` can be resumed, and print the settings that change.
+
+    Args:
+        cfg: composed config ``train``.
+        system: the LightningModule to be trained.
+        callbacks: callbacks of the run.
 
     Raises:
-        CheckpointError: it cannot.
+        CheckpointError: the checkpoint cannot be resumed.
     """
     path = cfg.ckpt_path
     checkpoint = read_resumable(path, system.separator, cfg.trainer.max_steps, cfg.trainer.get("max_epochs"))
@@ -143,17 +151,17 @@ def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequenc
 
 
 def best_checkpoint(cfg: DictConfig) -> Path:
-    """The checkpoint with the best validation score; the last one where nothing was validated."""
+    """Path of the checkpoint with the best validation score, or of the last one if there was no validation."""
     folder = Path(cfg.paths.checkpoint_dir)
     best = folder / "best.ckpt"
     return best if best.exists() else folder / "last.ckpt"
 
 
 def refuse_parallel_sweep(cfg: DictConfig) -> None:
-    """Raise for a multirun on several devices: each further process would start the whole sweep again.
+    """Refuse a multirun on several devices, where each further process would start the whole sweep again.
 
     Raises:
-        UserError: always in that case.
+        UserError: a multirun with more than one device.
     """
     sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweep and count_devices(cfg.trainer.devices) > 1:
@@ -164,7 +172,7 @@ def refuse_parallel_sweep(cfg: DictConfig) -> None:
 
 
 def print_outcome(cfg: DictConfig, metrics: dict[str, float]) -> None:
-    """Print what a run has led to, and where it lies; the first process does."""
+    """Print the scores, the checkpoint and the folder of a run, in the first process only."""
     if is_further_rank():
         return
     if cfg.test:

@@ -1,4 +1,4 @@
-"""A run folder belongs to one training run: used ones are refused, and so is a second run at the same time."""
+"""Run folders: each belongs to one training run; folders that are used, or in use by another run, are refused."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from hourglass_sep.training.ranks import is_further_rank
 
 LOCK = ".run.lock"
 _TRACES = ("*.ckpt", "checkpoints/*.ckpt", "metrics.csv", "scores.csv")
-"""What only a training that has begun leaves behind; Hydra's own files are those of refused runs too."""
+"""Files that a run writes only after training has begun; Hydra's own files are left by refused runs too."""
 
 
 def claim(folder: Path, ckpt_path: str | None) -> bool:
-    """Take a folder for this process alone, unless it has it already.
+    """Lock a folder for this process, unless the process holds the lock already; make the folder if needed.
 
     Args:
         folder: the run folder, or the folder of its checkpoints.
-        ckpt_path: the checkpoint that the run resumes; the folder that it lies in may be used.
+        ckpt_path: the checkpoint that the run resumes, if any; a used folder is accepted if it contains this file.
 
     Returns:
-        Whether it was taken now. Further processes of a DDP run take nothing: they work in the first one's folder.
+        Whether this call took the lock. Further processes of a DDP run take none: they work in the first one's folder.
 
     Raises:
-        UserError: another run uses it, or has used it.
+        UserError: another run uses the folder, or has used it.
     """
     if is_further_rank() or is_locked(folder / LOCK):
         return False
@@ -49,16 +49,20 @@ def claim(folder: Path, ckpt_path: str | None) -> bool:
     except UserError:
         unlock(folder / LOCK)
         raise
-    if not _resumes(folder, ckpt_path):  # one that was refused or ended before its first step
+    if not _resumes(folder, ckpt_path):  # the id is of a run that was refused or ended before its first step
         (folder / RUN_ID).unlink(missing_ok=True)
     return True
 
 
 def refuse_used(folder: Path, ckpt_path: str | None) -> None:
-    """Raise if a run has left something in a folder, unless that run is resumed.
+    """Raise if a folder contains files of another run, unless that run is resumed.
+
+    Args:
+        folder: the run folder, or the folder of its checkpoints; it need not exist.
+        ckpt_path: the checkpoint that the run resumes, if any.
 
     Raises:
-        UserError: in that case.
+        UserError: the folder contains checkpoints, metrics or scores.
     """
     trace = next((path for pattern in _TRACES for path in folder.glob(pattern)), None)
     if trace is None or _resumes(folder, ckpt_path):
@@ -69,23 +73,23 @@ def refuse_used(folder: Path, ckpt_path: str | None) -> None:
 
 
 def _resumes(folder: Path, ckpt_path: str | None) -> bool:
-    """Whether a checkpoint lies in a folder."""
+    """Whether a run resumes from a checkpoint inside the folder."""
     return bool(ckpt_path) and at_home(str(ckpt_path)).resolve().is_relative_to(folder.resolve())
 
 
 @contextmanager
 def claimed(cfg: DictConfig) -> Iterator[None]:
-    """Hold the folders of a run while it trains.
+    """Lock the run folder and the checkpoint folder of a run while it trains.
 
     Raises:
-        UserError: they are another run's.
+        UserError: one of them belongs to another run.
     """
     folders = dict.fromkeys(Path(folder) for folder in (cfg.paths.run_dir, cfg.paths.checkpoint_dir))
     taken = []
     try:
         for folder in folders:
             inside = any(folder != other and folder.is_relative_to(other) for other in folders)
-            if inside:  # of the run folder, as usual
+            if inside:  # the checkpoint folder is usually inside the run folder, whose lock covers it
                 continue
             if claim(folder, cfg.ckpt_path):
                 taken.append(folder)
@@ -98,7 +102,7 @@ def claimed(cfg: DictConfig) -> Iterator[None]:
 
 
 def _keep_metrics(folder: Path) -> None:
-    """Give the metrics so far, of the part of the run that is gone on with, another name: the logger begins anew."""
+    """Rename a resumed run's ``metrics.csv`` to ``metrics.N.csv``, as the CSV logger starts a new file."""
     metrics = folder / "metrics.csv"
     if metrics.exists():
         number = next(n for n in range(1, 1 << 20) if not (folder / f"metrics.{n}.csv").exists())
@@ -106,14 +110,14 @@ def _keep_metrics(folder: Path) -> None:
 
 
 class ClaimBeforeHydraWrites(Callback):
-    """Claims a single run's folder, or checks a sweep's, before Hydra writes its config over an older run's."""
+    """Claims a single run's folder, or checks a sweep's folders, before Hydra overwrites an older run's config."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """A single run: its folder."""
+        """Claim the folder of a single run."""
         _or_exit(lambda: claim(Path(config.hydra.run.dir), config.ckpt_path))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """A sweep: the folders of its jobs. They are claimed one by one when they train."""
+        """Check the folders of a sweep's jobs; each is claimed when its job trains."""
         sweep = Path(config.hydra.sweep.dir)
         ckpt_path = OmegaConf.select(config, "ckpt_path")
         for folder in sorted(sweep.iterdir()) if sweep.is_dir() else []:
@@ -122,7 +126,7 @@ class ClaimBeforeHydraWrites(Callback):
 
 
 def _or_exit(check: Any) -> None:
-    """Exceptions of Hydra's callbacks become warnings: leave by `SystemExit`."""
+    """Call a check and exit with `SystemExit` if it fails: Hydra turns other exceptions of callbacks into warnings."""
     try:
         check()
     except (UserError, OSError, OmegaConfBaseException) as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: the step is finished, ``last.ckpt`` written, and how to go on is said."""
+"""Signals (Ctrl-C, SIGTERM, a closed terminal): finish the step, write ``last.ckpt``, print the option to resume."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if hasattr(signal, "SIGHUP"):
 
 
 class Stop(Checkpoint):
-    """Ends training in good order when a signal arrives; a second signal ends it at once.
+    """Stops training after the current step when a signal arrives; a second signal stops it at once.
 
-    In good order means: where a checkpoint makes a resumed run bit-equal to one that was not interrupted, which is
-    after a whole optimiser step and, at the end of an epoch, after its validation. All ranks of a DDP run end at the
-    same step. As a `Checkpoint`, Lightning calls it after all other callbacks.
+    Training stops where the checkpoint makes a resumed run bit-equal to an uninterrupted one: after a whole optimiser
+    step and, at the end of an epoch, after its validation. All ranks of a DDP run stop at the same step. The class is
+    a `Checkpoint` so that Lightning calls it after all other callbacks.
 
     Args:
-        last: where ``last.ckpt`` goes.
-        ckpt_path: the checkpoint that this run resumes.
+        last: path of ``last.ckpt``.
+        ckpt_path: the checkpoint that this run resumes, if any; used in messages.
     """
 
     def __init__(self, last: Path, ckpt_path: str | None = None) -> None:
@@ -49,10 +49,12 @@ class Stop(Checkpoint):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside the block, if this is the main thread; the handlers before come back after it.
+        """Handle the signals inside the block and restore the previous handlers after it.
+
+        Outside the main thread, where Python cannot set handlers, nothing is done.
 
         Raises:
-            Interrupted: a signal ended the block. Its exit code is 128 + the signal's number.
+            Interrupted: a signal ended the block. The exit code is 128 + the signal's number.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -61,7 +63,7 @@ class Stop(Checkpoint):
         self._listen()
         try:
             yield
-        except (KeyboardInterrupt, SystemExit, Interrupted):  # Lightning makes SystemExit of KeyboardInterrupt
+        except (KeyboardInterrupt, SystemExit, Interrupted):  # Lightning turns KeyboardInterrupt into SystemExit
             if self.received is None:
                 raise
             raise self._interrupted() from None
@@ -70,9 +72,17 @@ class Stop(Checkpoint):
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def fit(self, trainer: pl.Trainer, fit: Callable[[], None]) -> None:
-        """Call ``fit`` so that Ctrl-C in a terminal, which all processes get, reaches further ranks by the first.
+        """Call ``fit``; with several processes, Ctrl-C in a terminal is handled by the first rank only.
 
-        Processes inherit what is blocked when they are started.
+        A terminal sends SIGINT to all processes. It is blocked while further ranks are started, which inherit this,
+        and unblocked in the first rank afterwards (`setup`).
+
+        Args:
+            trainer: the trainer that ``fit`` uses.
+            fit: trains; takes no arguments.
+
+        Raises:
+            Interrupted: a signal arrived in the last steps, which were finished.
         """
         self._launcher = getattr(trainer.strategy, "launcher", None)
         if trainer.world_size > 1 and hasattr(signal, "pthread_sigmask"):
@@ -82,15 +92,15 @@ class Stop(Checkpoint):
         finally:
             self._unblock()
             self._in_steps = False
-        if self.received is not None:  # in the last steps, which were finished
+        if self.received is not None:  # during the last steps, which were finished
             raise Interrupted("stopped")
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """All processes are there."""
+        """Unblock SIGINT in the first rank: all processes have been started."""
         self._unblock()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From now on signals wait for the end of a step. Lightning has put a handler of its own in between."""
+        """Delay signals to the end of a step from now on; set the handlers again, as Lightning has replaced them."""
         if self.received is None:
             self._listen()
         self._first_step = self._step = trainer.global_step
@@ -99,7 +109,7 @@ class Stop(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop between steps: not amid accumulated gradients, and not before the validation at an epoch's end."""
+        """Stop after a whole optimiser step, but not before the validation at the end of an epoch."""
         self._step = trainer.global_step
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         self._complete = trainer.global_step == trainer.max_steps
@@ -107,24 +117,24 @@ class Stop(Checkpoint):
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop between epochs, but let the last one end."""
+        """Stop between epochs, unless all steps are done and training ends by itself."""
         self._stop_if_asked(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Further ranks would wait for this one."""
+        """Kill the further ranks, which would wait for this one."""
         self._end_others()
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         if self._complete or not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return
-        self.received = self.received or signal.SIGTERM  # another rank's
+        self.received = self.received or signal.SIGTERM  # another rank received the signal
         trainer.save_checkpoint(self.last, weights_only=False)
         self._written = trainer.global_step
         raise Interrupted("stopped")
 
     def _listen(self) -> None:
         for number in _NAMES:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells' background jobs have it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup and in background jobs it stays ignored
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -135,11 +145,11 @@ class Stop(Checkpoint):
             self._end_others()
             raise KeyboardInterrupt
         what = f"{_NAMES[self.received]}: finishing this step, or the validation, and writing {self.last}"
-        with suppress(RuntimeError):  # the signal came amid another line
+        with suppress(RuntimeError):  # the signal arrived while another line was being printed
             complain(f"{what}; once more ends at once")
 
     def _end_others(self) -> None:
-        """Kill the processes that this one has started, and forget them: Lightning would kill this one for them."""
+        """Kill the processes started by this one and clear their list: Lightning would kill this one if they fail."""
         processes = getattr(self._launcher, "procs", None) or []
         for process in processes:
             with suppress(OSError):
@@ -154,7 +164,7 @@ class Stop(Checkpoint):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def _interrupted(self) -> Interrupted:
-        """What was kept, and how to go on."""
+        """The exception to raise, with a message on the checkpoint that was kept and the option to resume."""
         assert self.received is not None
         resume = f"ckpt_path={shlex.quote(os.path.relpath(self.last))}"
         again = "start it again, with another hydra.run.dir if you gave one"

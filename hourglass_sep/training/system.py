@@ -1,4 +1,4 @@
-"""The LightningModule: training steps, validation scores, optimiser. It opens no file."""
+"""The LightningModule: training steps, validation scores, optimiser; no file access."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience
 
 
 class SeparationSystem(pl.LightningModule):
-    """Trains a separator's bare network, validates the separator as a whole.
+    """LightningModule that trains a separator's bare network and validates the whole separator.
 
     Args:
-        separator: holds the network; its settings are those that validation scores and checkpoints carry.
-        loss: masks (K, B, S, F, T) and a batch of patches to losses (K, S); see `hourglass_sep.training.losses`.
-        optimizer: parameters to an optimiser.
-        scheduler: the optimiser to a schedule that counts steps.
-        protocol: how validation scores.
-        compile: the network to what training steps call instead; see ``conf/compile``.
+        separator: holds the network to train; validation uses its inference settings, and checkpoints store them.
+        loss: function of masks (K, B, S, F, T) and a batch of patches that returns losses (K, S); see
+            `hourglass_sep.training.losses`.
+        optimizer: function that returns an optimiser of the given parameters.
+        scheduler: function that returns a learning-rate schedule of the given optimiser; it counts optimiser steps.
+        protocol: scoring protocol of validation.
+        compile: function that returns a compiled version of the network for training steps; see ``conf/compile``.
     """
 
     def __init__(
@@ -52,42 +53,43 @@ class SeparationSystem(pl.LightningModule):
         self.protocol = protocol
         self._compile = compile
         self._seed = torch.initial_seed()
-        # A tuple hides it from `nn.Module`: checkpoints would hold the network twice.
+        # In a tuple, as `nn.Module` would register it and checkpoints would hold the network twice.
         self._training_network: tuple[Callable[[Tensor], Tensor]] = (separator.network,)
         self.validation_rows: list[Row] = []
-        """The rows of the last validation, all ranks together."""
+        """Score rows of the last validation, of all ranks."""
 
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Separate (B, C, N) into (B, S, C, N)."""
         return self.separator(waveform, sample_rate_hz)
 
     def on_fit_start(self) -> None:
-        """Compile the network for patches; validation, with windows of other numbers, takes the network as it is."""
+        """Compile the network for training patches; validation, whose batch sizes vary, uses it uncompiled."""
         self._training_network = (self._compile(self.separator.network),)
         self._seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Let dropout follow from seed, step and rank alone: a resumed run leaves out what it would have."""
+        """Seed dropout from run seed, step and rank, so that a resumed run is equal to an uninterrupted one."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         drawn = np.random.SeedSequence((self._seed, self.trainer.global_step, part, self.global_rank))
         torch.manual_seed(int(drawn.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss summed over stacks and sources (Park 2018, section 3.3)."""
+        """Return the loss of a batch, a scalar: the sum over stacks and sources (Park 2018, section 3.3)."""
         masks = self._training_network[0](batch["mixture"])
         per_stack = self.loss(masks, batch).sum(-1)  # (K,)
         loss = per_stack.sum()
         self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/loss_stack{k}": value for k, value in enumerate(per_stack)})
-        # The derivative of |NaN| is 0: let all gradients say what the loss says, on all ranks (`SkipNonFiniteSteps`).
+        # The derivative of |NaN| is 0: this factor makes all gradients NaN if the loss is not finite, on all ranks, for
+        # `SkipNonFiniteSteps`.
         return loss * (1 + 0 * loss.detach())
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation's rows."""
+        """Clear the rows of the previous validation."""
         self.validation_rows = []
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Separate and score one clip, as evaluation does."""
+        """Separate and score one whole clip, as evaluation does."""
         mixture = batch.sources.sum(0)
         estimate = self.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
         estimates = {ESTIMATE: estimate.cpu()}
@@ -109,23 +111,23 @@ class SeparationSystem(pl.LightningModule):
         return parts
 
     def configure_optimizers(self) -> Any:
-        """Optimiser and a schedule that counts optimiser steps."""
+        """Return the optimiser and its schedule, which counts optimiser steps."""
         optimizer, scheduler = self.make_recipe(self.separator.network.parameters())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def make_recipe(self, parameters: Iterable[nn.Parameter]) -> tuple[Optimizer, LRScheduler]:
-        """A new optimiser of these parameters, and its schedule."""
+        """Make an optimiser of these parameters, and its schedule."""
         optimizer = self._optimizer(parameters)
         return optimizer, self._scheduler(optimizer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down what rebuilds the separator, and the recipe's classes, in plain types."""
+        """Store the separator's description and the class names of optimiser and schedule, in plain types."""
         checkpoint[KEY] = self.separator.description
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         checkpoint[RECIPE] = {"optimizer": type(optimizer).__name__, "scheduler": type(scheduler).__name__}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the recipe's settings be those of the config, the optimiser's state the checkpoint's."""
+        """Take settings (optimiser, schedule, patience) from the config, the optimiser's state from the checkpoint."""
         follow_config(checkpoint, *self._rehearsal(), "ckpt_path")
         keep_patience(checkpoint, self.trainer.callbacks)  # type: ignore[attr-defined]
 
@@ -133,9 +135,16 @@ class SeparationSystem(pl.LightningModule):
         return self.make_recipe([nn.Parameter(torch.zeros(1))])
 
     def check_recipe(self, path: str, checkpoint: dict[str, Any]) -> list[str]:
-        """What of the recipe differs from that of a checkpoint's run; see `follow_config`.
+        """List the settings of optimiser and schedule that differ from a checkpoint's run; see `follow_config`.
+
+        Args:
+            path: the checkpoint's file, for error messages.
+            checkpoint: the content of that file; not changed.
+
+        Returns:
+            Differences such as ``optimizer.lr=0.001 (was 0.0001)``.
 
         Raises:
-            CheckpointError: the optimiser is of another kind.
+            CheckpointError: the optimiser is of another kind, or the schedule cannot take the checkpoint's steps.
         """
         return follow_config(recipe_of(checkpoint), *self._rehearsal(), path)

@@ -1,13 +1,14 @@
-"""The process in which FFmpeg decodes: a file that crashes a decoder ends this process, not the program's.
+"""Process in which FFmpeg decodes: a file that crashes the decoder ends this process, not the main program.
 
-A folder of scripts that import nothing of this package and no numpy, so that it starts in a sixth of a second. It reads
-requests from standard input and answers on standard output: a line of JSON, then as many bytes as its ``bytes`` says.
+The scripts of this folder import neither this package nor numpy, so that the process starts in a sixth of a second.
+It reads requests, one line of JSON each, from standard input, and answers on standard output with a line of JSON
+followed by ``bytes`` bytes, a number in that line. Requests and their answers:
 
-    {"open": PATH, "stream": NUMBER or null, "behind": BYTES}   what `Reader.facts` has
-    {"read": true}                                              samples; none at the end, and what `Reader.end` has
+    {"open": PATH, "stream": NUMBER or null, "behind": BYTES}   `Reader.facts`
+    {"read": true}                                              samples; at the end no samples, and `Reader.end`
     {"close": true}                                             nothing
 
-A request that fails is answered with ``error``.
+A request that fails is answered with the message under ``error`` and the exception's class name under ``kind``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def _answer(request: dict[str, Any], reader: Reader | None) -> tuple[dict[str, Any], bytes, Reader | None]:
     if "open" in request:
-        from reader import Reader  # here, so that a PyAV that cannot be imported is an answer
+        from reader import Reader  # imported here, so that a failing import of PyAV is answered as an error
 
         reader = Reader(request["open"], request["stream"], request["behind"])
         return reader.facts, b"", reader
@@ -37,10 +38,10 @@ def _answer(request: dict[str, Any], reader: Reader | None) -> tuple[dict[str, A
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which closes this
+    """Answer requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the main program, which ends this process
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # keeps the output of libraries out of the answers
     reader: Reader | None = None
     for line in sys.stdin.buffer:
         try:

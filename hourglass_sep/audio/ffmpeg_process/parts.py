@@ -1,4 +1,4 @@
-"""Files from some byte on: behind tags, and the second of files that were joined."""
+"""Views of a file from an offset on: for leading tags, and for Ogg files that were joined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ _BLOCK_BYTES = 1 << 19
 
 
 class Part:
-    """A file from some byte on."""
+    """A read-only view of an open binary file from an offset on.
+
+    Args:
+        file: open binary file.
+        first: offset in bytes, position 0 of the view.
+    """
 
     def __init__(self, file: Any, first: int) -> None:
         self._file, self._first, self.name = file, first, "part"
@@ -28,7 +33,15 @@ class Part:
 
 
 def next_ogg(file: Any, first: int) -> int | None:
-    """Where the next chained Ogg stream begins: at a first page, somewhere behind a byte."""
+    """Offset of the next chained Ogg stream, which is that of its first page.
+
+    Args:
+        file: open binary file.
+        first: offset in bytes from which to search.
+
+    Returns:
+        The offset in bytes from the beginning of the file; None if there is no further stream.
+    """
     file.seek(first)
     block, place = b"", first
     while more := file.read(_BLOCK_BYTES):

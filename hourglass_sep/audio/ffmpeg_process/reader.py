@@ -1,4 +1,4 @@
-"""One open file, as FFmpeg decodes it."""
+"""Decoding of one file by FFmpeg (PyAV)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from parts import Part, next_ogg
 from streams import depth, describe, kind, length
 
 BLOCK_BYTES = 1 << 19
-_PATIENCE = 1000  # times in a row that a demuxer may ask to be called again
+_PATIENCE = 1000  # times in a row that a demuxer may return EAGAIN
 
 
 class Reader:
-    """One open file.
+    """One open file and its decoder.
 
     Args:
         path: the file.
-        number: of the stream, the first is 1; None for the one that is marked as the default, or the first, of those
-            that can be decoded: telephones put a second one beside it that only they can read.
-        behind: the length of tags in front, which taggers put before formats that have no place for them: where FFmpeg
-            knows no file that begins so, it is given what is behind them.
+        number: number of the audio stream, from 1; if None, the first stream marked as default, else the first stream,
+            of those with a decoder: telephones record a second stream that only they can read.
+        behind: length in bytes of the tags at the beginning of the file. Some taggers put them before formats that do
+            not support them: if FFmpeg cannot open the file, it is opened again without these bytes.
 
     Attributes:
-        facts: sample rate, channels, bit depth, length in seconds (None if unknown), whether that is in the header,
-            tags, a line about every audio stream, and which is read.
-        end: at the end, where the sound ended on the container's clock, how many packets were left out, whether the
-            last one was among them (``undecoded``) or shorter than it says (``corrupt``), and where rate or channels
-            changed.
+        facts: ``rate`` (Hz), ``channels``, bit ``depth``, length in ``seconds`` (None if unknown), whether a header
+            gives that length (``exact``), ``format`` (FFmpeg's name), ``tags``, ``streams`` (a description of every
+            audio stream) and ``place`` (number of the stream that is read, from 1).
+        end: complete at the end: end time of the sound on the container's clock (``seconds``), number of packets left
+            out (``left_out``), whether the last packet was left out (``undecoded``) or truncated (``corrupt``), and
+            ``changes`` of rate or channels, each [seconds, rate in Hz, channels].
+
+    Raises:
+        OSError: the file cannot be opened.
+        FFmpegError: FFmpeg cannot read the file.
+        ValueError: the file has no audio, no such stream, or no stream that can be decoded.
     """
 
     def __init__(self, path: str, number: int | None = None, behind: int = 0) -> None:
-        self._file = open(path, "rb")  # and not its name, which FFmpeg would take for a URL # noqa: SIM115
+        self._file = open(path, "rb")  # not by name: FFmpeg would take it for a URL # noqa: SIM115
         self._container: Any = None
         self._others: list[Any] = []
         self._first_byte = 0
@@ -51,7 +57,7 @@ class Reader:
             raise
 
     def _open(self, file: Any) -> Any:
-        # Playlists and the like would open other files; tags need not be UTF-8.
+        # Without the whitelist, playlists and the like could open other files; tags may not be UTF-8.
         return av.open(file, options={"protocol_whitelist": "none"}, metadata_errors="replace")
 
     def _begin(self, number: int | None) -> None:
@@ -88,7 +94,7 @@ class Reader:
         self._blocks = self._read()
 
     def _packets(self) -> Iterator[Any]:
-        """Packets to the end, or to what no demuxer gets past, which is an end as well."""
+        """Yield packets to the end of the file, or to an error from which the demuxer does not recover."""
         tries, place = 0, 0
         while True:
             try:
@@ -96,7 +102,7 @@ class Reader:
                     tries, place = 0, max(place, packet.pos or 0)
                     yield packet
                 return
-            except BlockingIOError:  # EAGAIN: nothing found so far
+            except BlockingIOError:  # EAGAIN: no packet found so far
                 tries += 1
                 if tries > _PATIENCE:
                     return
@@ -108,7 +114,14 @@ class Reader:
                 place = 0
 
     def _go_on(self, place: int) -> bool:
-        """Open the next of joined Ogg files, behind a byte of this one: FFmpeg reads on only if all are alike."""
+        """Open the next of several joined Ogg files; FFmpeg reads past a boundary only if the formats are equal.
+
+        Args:
+            place: offset in bytes, relative to the current Ogg file, behind which the next one begins.
+
+        Returns:
+            Whether there is another one with an audio stream.
+        """
         if self._container.format.name != "ogg":
             return False
         self._first_byte = first = next_ogg(self._file, self._first_byte + place + 1) or -1
@@ -120,7 +133,7 @@ class Reader:
         return self._stream is not None
 
     def _decode(self) -> Iterator[Any]:
-        """Frames; packets that are damaged are left out, as players do."""
+        """Yield decoded frames; damaged packets are left out and counted, as in players."""
         for packet in self._packets():
             if packet.size:
                 self.end["corrupt"] = packet.is_corrupt
@@ -134,9 +147,9 @@ class Reader:
                 yield from frames
 
     def _read(self) -> Iterator[bytes]:
-        """Interleaved float32 samples of the first frame's rate and layout, whatever comes later.
+        """Yield interleaved float32 samples, all converted to the sample rate and layout of the first frame.
 
-        Interleaved, since PyAV reads beyond its buffers where there are more than six planes.
+        They are interleaved because PyAV reads beyond its buffers with more than six planes.
         """
         convert: Any = None
         form = None
@@ -153,14 +166,14 @@ class Reader:
                 convert, form = av.AudioResampler(format="flt", layout=layout, rate=rate), now
             if frame.pts is not None and frame.time_base:
                 self.end["seconds"] = float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate
-            frame.pts = None  # or gaps would be refused
+            frame.pts = None  # with timestamps, the resampler would refuse gaps
             yield from _bytes(convert.resample(frame))
             frame = next(self._frames, None)
         if convert is not None:
             yield from _bytes(convert.resample(None))
 
     def read(self) -> bytes:
-        """The next samples; nothing at the end."""
+        """Return the next samples as bytes: interleaved float32; empty at the end."""
         parts, size = [], 0
         while size < BLOCK_BYTES and (part := next(self._blocks, None)) is not None:
             parts.append(part)

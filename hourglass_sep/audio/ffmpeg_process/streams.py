@@ -1,4 +1,4 @@
-"""What is known of an audio stream before it is decoded."""
+"""Properties of audio streams: description, channels, bit depth, length."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ import av
 LOSSLESS = ("pcm", "alac", "flac", "ape", "tta", "wavpack", "truehd", "mlp")
 
 LENGTHS = ("mov", "caf", "wav", "w64", "aiff", "au", "flac", "tta", "ape", "wv", "dsf")
-"""FFmpeg's containers whose headers have the length of the sound itself."""
+"""FFmpeg's containers whose headers give the length of the sound."""
 
 ENDS = ("matroska",)
-"""Those whose headers have the time at which it ends, which is later than its length if it begins late."""
+"""FFmpeg's containers whose headers give the end time of the sound, which exceeds its length if it begins late."""
 
-_LONGEST_SECONDS = 1e9  # tags may also say inf or nan
+_LONGEST_SECONDS = 1e9  # larger values, inf and nan in tags are ignored
 
 _kept: list[Any] = []
 
 
 def kind(container: Any) -> str:
-    """FFmpeg's first name for the format."""
+    """FFmpeg's first name of the container format."""
     return container.format.name.split(",")[0]
 
 
 def describe(stream: Any) -> str:
-    """A stream in words: title, language, codec, channels. PyAV knows nothing of codecs that FFmpeg lacks."""
+    """Description of a stream: title, language, codec, channels.
+
+    PyAV gives no codec and no channels for codecs without a decoder in FFmpeg.
+    """
     names = {key.lower(): text for key, text in stream.metadata.items()}
     language = names.get("language", "")
     codec = stream.codec_context
@@ -36,10 +39,10 @@ def describe(stream: Any) -> str:
 
 
 def _channels(stream: Any) -> int:
-    """How many channels a stream has; its layout is made one of FFmpeg's own before anything is decoded.
+    """Number of channels of a stream; as a side effect, a custom channel layout is replaced before decoding.
 
-    Layouts that list their channels (QuickTime's) are freed twice by PyAV, once by each object that has seen one: the
-    first stays alive here, and the decoder gets the usual layout of as many channels, in the file's order.
+    PyAV frees layouts that list their channels (QuickTime's) twice, once for each object that refers to one: the first
+    is kept alive here, and the decoder gets a layout of the same number of channels, in the file's order.
     """
     layout = stream.codec_context.layout
     _kept.append(layout)
@@ -49,14 +52,24 @@ def _channels(stream: Any) -> int:
 
 
 def depth(codec: str, sample_format: str) -> str:
-    """The bit depth that holds what a codec gives."""
+    """Bit depth that holds the samples of a codec: ``16``, ``24`` or ``float32``; ``16`` for lossy codecs.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        sample_format: FFmpeg's name of the sample format of the decoded frames.
+    """
     if not codec.startswith(LOSSLESS) or sample_format.startswith(("u8", "s16")):
         return "16"
     return "24" if sample_format.startswith("s32") and not codec.startswith("pcm_s32") else "float32"
 
 
 def length(container: Any, stream: Any) -> tuple[float | None, bool]:
-    """Seconds, and whether a header has them; with `ENDS`, where the sound ends."""
+    """Length of a stream in seconds, and whether a header gives it.
+
+    Returns:
+        The length, None if unknown; the end time of the sound for containers of `ENDS`. True if it is from a header,
+        False for an estimate.
+    """
     name = kind(container)
     alone = len(container.streams) == 1
     whole = (container.duration or 0) / av.time_base or None
@@ -73,8 +86,11 @@ def length(container: Any, stream: Any) -> tuple[float | None, bool]:
 
 
 def _listed(stream: Any) -> float:
-    """Where the last packet ends that mov's index lists: edit lists may name more sound than there is."""
+    """End of the last packet in mov's index, in units of the stream's time base; infinity if the index is incomplete.
+
+    Edit lists may declare more sound than the file holds.
+    """
     index = stream.index_entries
     if not stream.frames or len(index) < 2:
-        return math.inf  # not all of fragmented files is listed in front
+        return math.inf  # the index at the beginning of fragmented files is incomplete
     return 2 * index[-1].timestamp - index[-2].timestamp

@@ -12,18 +12,18 @@ from hourglass_sep.support.errors import SettingError
 RULES = ("max", "mean")
 
 Combine = str | float
-"""How a mask and its clusters' means are combined: ``max``, ``mean``, or the mean's weight in a mix of both, 0 to 1."""
+"""Combination of a mask and its cluster means: ``max``, ``mean``, or the weight of the mean, 0 to 1."""
 
 
 def label_map(W: Tensor, H: Tensor) -> Tensor:  # noqa: N803 - the paper's names
-    """The component that adds most to each cell, F[c, m] = argmax_r W[c, r] H[r, m]; the lowest of equals.
+    """The strongest component of each cell, F[c, m] = argmax_r W[c, r] H[r, m]; the lowest of equals.
 
     Args:
         W: templates (F, R), non-negative.
         H: activations (R, T), non-negative.
 
     Returns:
-        Labels 0 to R - 1, int64 (F, T). Products are float32, and never more than a few for each cell in memory.
+        Labels 0 to R - 1, int64 (F, T). Memory does not grow with R; products are float32.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -51,19 +51,19 @@ def clusters(labels: Tensor) -> Tensor:
 
 
 def refine_mask(mask: Tensor, labels: Tensor, combine: Combine = "max") -> Tensor:
-    """Average a mask over the clusters of a label map, and combine it with the averages.
+    """Combine a mask with its means over the clusters of a label map.
 
     Args:
         mask: (..., F, T).
-        labels: (F, T), see `label_map`; the same for all masks.
-        combine: ``max``, the larger of mask and mean (the course report's rule); ``mean``; or a number w from 0 to 1
+        labels: label map (F, T) for all masks, see `label_map`.
+        combine: ``max``, the maximum of mask and mean (the course report's rule); ``mean``; or a weight w from 0 to 1
             for (1 - w) mask + w mean.
 
     Returns:
         The refined mask, of the mask's shape, type and device; averages are computed in float64 on the CPU.
 
     Raises:
-        ValueError: another shape, or a rule that does not exist.
+        ValueError: shapes that do not match, or an unknown rule.
     """
     check_combine(combine)
     whole = not (labels.is_floating_point() or labels.is_complex())

@@ -1,8 +1,8 @@
-"""Non-negative matrix factorisation V ~ W H of magnitude spectrograms: torchnmf's, from a start that is nearly there.
+"""Non-negative matrix factorisation V ~ W H of magnitude spectrograms: ADMM initialisation, then torchnmf's updates.
 
-Multiplicative updates, which torchnmf has for every beta divergence, need hundreds of iterations from random factors.
-Twenty rounds of least squares by ADMM, which are a few matrix products each, come nearly as far as two hundred of
-librosa's coordinate descent, and torchnmf goes on from there.
+Multiplicative updates, which torchnmf provides for every beta divergence, need hundreds of iterations from random
+factors. Twenty rounds of least squares by ADMM, a few matrix products each, come close to the error of two hundred
+iterations of librosa's coordinate descent; torchnmf continues from there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _FLOOR = 1e-8
-"""The least magnitude relative to the highest: multiplicative updates divide by what they approximate."""
+"""Least magnitude relative to the highest: multiplicative updates divide by the approximation."""
 
 _ROUNDS = 20
 _STEPS = 2
@@ -22,31 +22,31 @@ _PENALTY = 0.2
 MIR-1K's training singers errors are flat around these; 30 rounds would be 4 % more accurate, and scores the same."""
 
 _DEAD = 1e-4
-"""Components with less than this share of the mean energy are scaled as if they had it."""
+"""Least energy for the scaling of components, relative to the mean energy."""
 
 _LIFT = 1e-3
-"""Added to the start's factors, relative to their mean: a zero would stay zero, however wrong for the divergence."""
+"""Offset of the initial factors, relative to their mean: multiplicative updates cannot change zeros."""
 
 _CHUNK = 10
 _TINY = 1e-20
-"""Every so many iterations torchnmf's factors are cleared of values below this: on their way to zero they would become
-denormal numbers, with which a CPU computes some thirty times more slowly."""
+"""Every `_CHUNK` iterations, values below `_TINY` are set to zero: denormal numbers slow a CPU down thirty times."""
 
 
 def factorise(magnitude: Tensor, rank: int, max_iter: int = 5, beta: float = 2.0) -> tuple[Tensor, Tensor]:
-    """Templates and their activations.
+    """Factorise a magnitude into templates and activations.
 
-    Nothing is left to chance: the same magnitude gives the same factors, to the bit on one machine with as many
-    threads, and the same labels but for a few cells in a thousand on others.
+    Deterministic: bit-equal on one machine with a fixed number of threads; on other machines labels differ in a few
+        cells
+    in a thousand.
 
     Args:
         magnitude: (F, T), not silent.
         rank: R, from 1 to min(F, T).
-        max_iter: torchnmf's iterations after the start.
-        beta: the divergence that they lower: 2 squared error, 1 Kullback-Leibler, 0 Itakura-Saito.
+        max_iter: iterations of torchnmf after the initialisation.
+        beta: beta divergence: 2 squared error, 1 Kullback-Leibler, 0 Itakura-Saito.
 
     Returns:
-        W (F, R) and H (R, T), float32, with W H in the magnitude's unit. Not finite if the iterations diverged.
+        W (F, R) and H (R, T), float32; W H has the scale of the magnitude. Not finite if the iterations diverged.
 
     Raises:
         ValueError: a silent magnitude, or a rank out of range.
@@ -63,11 +63,11 @@ def factorise(magnitude: Tensor, rank: int, max_iter: int = 5, beta: float = 2.0
 
 
 def activations(magnitude: Tensor, w: Tensor, max_iter: int = 5, beta: float = 2.0) -> Tensor:
-    """Activations of given templates.
+    """Activations for given templates.
 
     Args:
         magnitude: (F, T), not silent.
-        w: the templates (F, R).
+        w: templates (F, R).
         max_iter: as in `factorise`.
         beta: as in `factorise`.
 
@@ -86,7 +86,7 @@ def activations(magnitude: Tensor, w: Tensor, max_iter: int = 5, beta: float = 2
 
 
 def _normalised(magnitude: Tensor) -> tuple[Tensor, Tensor]:
-    magnitude = magnitude.detach().float().clone()  # may have been made in inference mode, where fitting is impossible
+    magnitude = magnitude.detach().float().clone()  # tensors of inference mode cannot be fitted
     peak = magnitude.max()
     if not peak > 0:
         raise ValueError(f"the highest magnitude is {peak:g}: there is nothing to factorise")
@@ -96,7 +96,7 @@ def _normalised(magnitude: Tensor) -> tuple[Tensor, Tensor]:
 def _iterate(
     magnitude: Tensor, w: Tensor, h: Tensor, max_iter: int, beta: float, trainable_w: bool
 ) -> tuple[Tensor, Tensor]:
-    """Torchnmf's multiplicative updates; it writes V as frames by bins."""
+    """Multiplicative updates by torchnmf, whose V is (frames, bins)."""
     from torchnmf.nmf import NMF
 
     frames = magnitude.T.contiguous()
@@ -104,7 +104,7 @@ def _iterate(
     h = h + _LIFT * h.mean()
     model = NMF(W=w.contiguous(), H=h.T.contiguous(), trainable_W=trainable_w).to(magnitude.device)
     for done in range(0, max_iter, _CHUNK):
-        with torch.enable_grad(), suppress(ZeroDivisionError):  # by the first error, if there was none
+        with torch.enable_grad(), suppress(ZeroDivisionError):  # the initial error may be zero
             model.fit(frames, beta=beta, tol=0, max_iter=min(_CHUNK, max_iter - done))
         for factor in (model.W.data, model.H.data):
             factor[factor < _TINY] = 0
@@ -112,9 +112,9 @@ def _iterate(
 
 
 def _start(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """AO-ADMM: least squares in each factor in turn (Huang, Sidiropoulos, Liavas, IEEE TSP 2016, section III).
+    """AO-ADMM: alternating least squares of the two factors (Huang, Sidiropoulos, Liavas, IEEE TSP 2016, section III).
 
-    What is approximated is the nearest matrix of rank R, whose two factors make products cheap.
+    The target is the truncated singular value decomposition of the magnitude, whose factors make products cheap.
     """
     left, right = _truncated(magnitude, rank)
     w, h = (factor.T for factor in _nndsvda(left, right, float(magnitude.mean())))
@@ -128,21 +128,21 @@ def _start(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def _least_squares(
     x: Tensor, multipliers: Tensor, projected: Tensor, gram: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Steps of ADMM towards the non-negative X (R, n) that makes A X closest to V.
+    """ADMM steps for the non-negative X (R, n) that minimises the distance of A X to V.
 
-    Rows of X are scaled so that A's columns have unit length. Source: Boyd et al., "Distributed optimization and
+    Rows of X are scaled so that the columns of A have unit length. Source: Boyd et al., "Distributed optimization and
     statistical learning via the alternating direction method of multipliers", 2011, section 3.1.1.
 
     Args:
-        x: where to begin.
-        multipliers: of the constraint, of X's shape; zeros at first. Kept as they are, not divided by the penalty as
-            usual: between two calls the scale changes, and multipliers of another scale drive factors to zero.
+        x: initial X (R, n).
+        multipliers: Lagrange multipliers (R, n), zeros at first. Not divided by the penalty as usual: the scale changes
+            between calls, and multipliers of another scale drive factors to zero.
         projected: A^T V (R, n).
         gram: A^T A (R, R).
-        steps: how many.
+        steps: number of steps.
 
     Returns:
-        X and its multipliers.
+        X and its multipliers, (R, n) each.
     """
     energy = gram.diagonal()
     scale = torch.maximum(energy, _DEAD * energy.mean()).clamp_min(_FLOOR).sqrt()[:, None]
@@ -157,13 +157,13 @@ def _least_squares(
 
 
 def _truncated(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The truncated singular value decomposition, (F, R) and (T, R), singular values in the longer one.
+    """Truncated singular value decomposition, (F, R) and (T, R); the longer factor contains the singular values.
 
-    In float64, though the rest is not: the weaker vectors would be rounding errors, and labels another CPU's choice.
+    In float64: in float32 the weaker vectors would be rounding errors, and labels would depend on the CPU.
     """
     tall = magnitude.shape[0] >= magnitude.shape[1]
     v = (magnitude if tall else magnitude.T).double()
-    _, vectors = torch.linalg.eigh(v.T @ v)  # in order of their values
+    _, vectors = torch.linalg.eigh(v.T @ v)  # in ascending order of eigenvalues
     short = vectors[:, -rank:].flip(1)
     short, long = short.float(), (v @ short).float()
     return (long, short) if tall else (short, long)
@@ -172,13 +172,13 @@ def _truncated(magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def _nndsvda(left: Tensor, right: Tensor, fill: float) -> tuple[Tensor, Tensor]:
     """Non-negative factors of a decomposition (Boutsidis and Gallopoulos, Pattern Recognition 2008, NNDSVDa).
 
-    Of every pair of vectors either the positive or the negative parts are kept, whichever are longer. It is
-    scikit-learn's start, and so librosa's.
+    Of each pair of vectors the positive or the negative parts are kept, those of larger norm. The default
+    initialisation of scikit-learn and librosa.
 
     Args:
         left: (F, R).
         right: (T, R).
-        fill: the magnitude's mean, which zeros become.
+        fill: mean of the magnitude, which replaces zeros.
 
     Returns:
         (F, R) and (T, R).

@@ -1,8 +1,8 @@
 """Refinement of estimated masks by NMF and clustering, at inference only.
 
-The clusters are those of Zhang, Li and Zhu (ICASSP 2015), as a course report applies them to a network's masks: every
-cell of the mixture's magnitude V ~ W H gets the label of the component that adds most to it, cells of equal label that
-hang together are a cluster, and the mask is averaged over each.
+Clusters as in Zhang, Li and Zhu (ICASSP 2015), applied to a network's masks: each cell of the mixture's magnitude V ~ W
+H is labelled by its strongest component, 4-connected cells of equal label form a cluster, and the mask is averaged over
+each cluster.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from hourglass_sep.support.errors import SettingError
 _SEEDS = 2**63
 _MOST = {"rank": 1 << 12, "max_iter": 1 << 14, "seed": None}
 _MOST |= dict.fromkeys(("window_frames", "overlap_frames", "sample_frames"), 1 << 20)
-"""Settings come with files of scores, too."""
+"""Upper bounds: settings are also read from score files."""
 
 log = logging.getLogger(__name__)
 
 
 class Refinement(Protocol):
-    """What a separator does to the network's masks before they are applied: any callable of this form.
+    """Refinement of the network's masks before they are applied: any callable of this form.
 
-    One that also has ``label_maps(magnitude)``, as `NmfRefinement` has, is drawn with its label map.
+    Pictures show the label map of refinements with a method ``label_maps``, see `NmfRefinement.label_maps`.
     """
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Refinement(Protocol):
 
         Args:
             masks: (B, S, F, T), non-negative, not yet divided by their sum.
-            magnitude: the mixture's (B, 1, F, T).
+            magnitude: the mixture's magnitude (B, 1, F, T).
 
         Returns:
             Masks of the same shape.
@@ -49,7 +49,7 @@ class Refinement(Protocol):
 
 
 class NoRefinement:
-    """The masks as the network estimates them."""
+    """Null object: masks are returned unchanged."""
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         """See `Refinement`."""
@@ -59,20 +59,20 @@ class NoRefinement:
 class NmfRefinement:
     """Refinement by NMF and clustering.
 
-    Up to ``window_frames`` the magnitude is factorised as a whole. Longer ones learn their templates W once, on frames
-    drawn from all of it, and then activations H for overlapping windows, so that labels mean the same in all of them
-    and that time and memory grow no faster than the song; windows are cross-faded.
+    Magnitudes of up to ``window_frames`` frames are factorised as a whole. For longer ones, templates W are learned
+    once from sampled frames, then activations H for overlapping, cross-faded windows: labels have one meaning in all
+    windows, and time and memory grow linearly.
 
     Args:
         rank: R, the number of components; lowered to the number of frames or bins where there are fewer.
-        max_iter: iterations of `hourglass_sep.inference.refinement.nmf`.
-        beta: the divergence that they lower: 2 squared error (the course report), 1 Kullback-Leibler, 0 Itakura-Saito.
-        sources: whose masks are refined.
-        combine: see `refine_mask`.
-        window_frames: frames of a window.
-        overlap_frames: frames that a window shares with the next, at least.
-        sample_frames: frames that the templates of long songs are learned from.
-        seed: of the drawing of those; nothing else is left to chance.
+        max_iter: iterations of the factorisation, see `hourglass_sep.inference.refinement.nmf`.
+        beta: beta divergence: 2 squared error (the course report), 1 Kullback-Leibler, 0 Itakura-Saito.
+        sources: names of the sources whose masks are refined.
+        combine: combination of mask and cluster means, see `refine_mask`.
+        window_frames: length of a window in frames.
+        overlap_frames: least overlap of two windows in frames.
+        sample_frames: number of frames from which the templates of long songs are learned.
+        seed: random seed of the sampled frames.
 
     Raises:
         ValueError: a setting out of range.
@@ -125,7 +125,7 @@ class NmfRefinement:
         """See `Refinement`; the masks of the chosen sources are refined.
 
         Raises:
-            ValueError: shapes that do not fit, or a magnitude that is negative or not finite.
+            ValueError: shapes that do not match, or a magnitude that is negative or not finite.
         """
         _check_inputs(masks, magnitude)
         chosen = [SOURCES.index(source) for source in self.sources]
@@ -148,7 +148,7 @@ class NmfRefinement:
         return total / weight
 
     def label_maps(self, magnitude: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
-        """The frames of every window of a magnitude (F, T), and its label map; None for one that is left unrefined."""
+        """Yield the frames and the label map of each window of a magnitude (F, T); None for a window left unrefined."""
         n_freq, n_frames = magnitude.shape
         whole = n_frames <= self.window_frames
         learned = magnitude if whole else magnitude[:, self._sample(n_frames)]
@@ -163,7 +163,7 @@ class NmfRefinement:
             yield frames, labels
 
     def _factorise(self, magnitude: Tensor, rank: int) -> tuple[Tensor, Tensor] | None:
-        """W and H; None, and a line in the log, where there is nothing to factorise or nothing came of it."""
+        """W and H; None, with a log message, for silence or a factorisation that diverged."""
         if magnitude.max() < FLOOR:
             self._say("silence was left unrefined")
             return None
@@ -171,7 +171,7 @@ class NmfRefinement:
         return (w, h) if self._went_well(w, h) else None
 
     def _labels_of(self, window: Tensor, w: Tensor) -> Tensor | None:
-        """The label map of a window by templates that are known; None as for `_factorise`."""
+        """Label map of a window for given templates; None as for `_factorise`."""
         if window.max() < FLOOR:
             self._say("silence was left unrefined")
             return None
@@ -179,14 +179,14 @@ class NmfRefinement:
         return label_map(w, h) if self._went_well(w, h) else None
 
     def _went_well(self, w: Tensor, h: Tensor) -> bool:
-        """Whether factors mean anything; a line in the log if not."""
+        """Whether factors are finite and not zero; logs a warning if not."""
         well = bool(w.isfinite().all() and h.isfinite().all() and h.any())
         if not well:
             self._say("the factorisation diverged, masks were left unrefined: set refine.beta nearer to 2")
         return well
 
     def _sample(self, n_frames: int) -> Tensor:
-        """Frames from all over a song, one out of each of ``sample_frames`` equal stretches."""
+        """Numbers of sampled frames: one random frame from each of ``sample_frames`` equal parts of the song."""
         n_drawn = min(self.sample_frames, n_frames)
         chance = torch.rand(n_drawn, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
         return ((torch.arange(n_drawn) + chance) * (n_frames / n_drawn)).long().clamp_max(n_frames - 1)
@@ -200,7 +200,7 @@ class NmfRefinement:
 
 
 def _windows(n_frames: int, window: int, overlap: int) -> list[slice]:
-    """Windows of one length that cover all frames, the last ending with the last frame."""
+    """Windows of equal length that cover all frames; the last one ends with the last frame."""
     if n_frames <= window:
         return [slice(0, n_frames)]
     count = math.ceil((n_frames - overlap) / (window - overlap))
@@ -209,7 +209,7 @@ def _windows(n_frames: int, window: int, overlap: int) -> list[slice]:
 
 
 def _fade(frames: slice, n_frames: int, overlap: int) -> Tensor:
-    """A window's weights: ramps at its ends, except at those of the song."""
+    """Cross-fade weights of a window: ramps at its ends, except at the ends of the song."""
     position = torch.arange(frames.stop - frames.start) + 1.0
     up = position if frames.start else torch.full_like(position, math.inf)
     down = position.flip(0) if frames.stop < n_frames else torch.full_like(position, math.inf)
