@@ -1,5 +1,28 @@
 """Singing-voice separation with stacked hourglass networks.
 
+The names in ``__all__`` are the public interface; everything else may move between versions. They are imported on first
+use: importing the package takes no time.
+
+=====================  ===============================================================================
+name                   purpose
+=====================  ===============================================================================
+`Separator`            mixture waveform to source waveforms: ``Separator.from_pretrained().separate(...)``
+`Stems`                its result: waveforms by source name, with their sample rate
+`SOURCES`              names of the sources, in the order of every S axis
+`separate_file`        a sound file to files of stems
+`StackedHourglass`     the network (Park et al., ISMIR 2018)
+`Spectrogram`          the STFT
+`Refinement`           protocol of mask refinements; `NmfRefinement`
+`Reconstruction`       protocol of reconstructions; `MixturePhase`, `Wiener`, `Misi`
+`Augmentation`         protocol of training augmentations; `Remix`
+`Mir1kDataModule`      the LightningDataModule
+`SeparationSystem`     the LightningModule
+`bss_eval_sources`     BSS Eval v3; `si_sdr`, `nsdr`
+`load_protocol`        a scoring protocol by name
+`make_report`          score files to tables and figures
+`UserError`            base of all errors that a user can fix
+=====================  ===============================================================================
+
 Axes, everywhere in this package:
 
 =====  ===================================================
@@ -16,21 +39,78 @@ A waveform is (B, C, N), sources (B, S, C, N), a magnitude (B, C, F, T), masks (
 are spelt ``n_freq, n_frames``.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.signal.stems import SOURCES, Stems
+from hourglass_sep.support.errors import UserError
 
 if TYPE_CHECKING:
+    from hourglass_sep.data.augment import Augmentation, Remix
+    from hourglass_sep.data.datamodule import Mir1kDataModule
+    from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Reconstruction, Wiener
+    from hourglass_sep.inference.refinement.refine import NmfRefinement, Refinement
     from hourglass_sep.inference.separator import Separator
+    from hourglass_sep.networks.hourglass import StackedHourglass
+    from hourglass_sep.results.report import make_report
+    from hourglass_sep.scoring.metrics import bss_eval_sources, nsdr, si_sdr
+    from hourglass_sep.scoring.protocols import load_protocol
+    from hourglass_sep.signal.stft import Spectrogram
+    from hourglass_sep.songs.separate_song import separate_file
+    from hourglass_sep.training.system import SeparationSystem
 
 __version__ = "0.1.0"
-__all__ = ["SOURCES", "Separator", "__version__"]
+__all__ = [
+    "SOURCES",
+    "Augmentation",
+    "Mir1kDataModule",
+    "Misi",
+    "MixturePhase",
+    "NmfRefinement",
+    "Reconstruction",
+    "Refinement",
+    "Remix",
+    "SeparationSystem",
+    "Separator",
+    "Spectrogram",
+    "StackedHourglass",
+    "Stems",
+    "UserError",
+    "Wiener",
+    "__version__",
+    "bss_eval_sources",
+    "load_protocol",
+    "make_report",
+    "nsdr",
+    "separate_file",
+    "si_sdr",
+]
+
+_MODULES = {
+    "data.augment": ("Augmentation", "Remix"),
+    "data.datamodule": ("Mir1kDataModule",),
+    "inference.reconstruct": ("Misi", "MixturePhase", "Reconstruction", "Wiener"),
+    "inference.refinement.refine": ("NmfRefinement", "Refinement"),
+    "inference.separator": ("Separator",),
+    "networks.hourglass": ("StackedHourglass",),
+    "results.report": ("make_report",),
+    "scoring.metrics": ("bss_eval_sources", "nsdr", "si_sdr"),
+    "scoring.protocols": ("load_protocol",),
+    "signal.stft": ("Spectrogram",),
+    "songs.separate_song": ("separate_file",),
+    "training.system": ("SeparationSystem",),
+}
+"""Modules of the names that are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch with the first use of `Separator`, so that the command line answers at once."""
-    if name == "Separator":
-        from hourglass_sep.inference.separator import Separator
-
-        return Separator
+    """Import a public name on first use: torch alone takes seconds."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"hourglass_sep.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return list(__all__)

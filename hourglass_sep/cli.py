@@ -1,6 +1,6 @@
-"""The ``hourglass-sep`` command: finds the module of a subcommand and runs it as if by ``python -m``.
+"""The ``hourglass-sep`` command: runs the module of a subcommand as ``python -m`` does.
 
-Imports nothing heavy, so that help and typing errors answer at once.
+It imports no large package, so that ``--help`` and the errors for mistyped commands appear at once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def usage() -> str:
 
 
 def main() -> None:
-    """Run ``sys.argv[1]`` as a module of this package.
+    """Run the module of this package that ``sys.argv[1]`` names.
 
-    ``alter_sys`` leaves a ``__main__`` that Lightning's launcher can start again for every further device.
+    With ``alter_sys``, ``sys.modules["__main__"]`` and ``sys.argv[0]`` are those of the module, so that Lightning's
+    launcher can start it again for every further device.
     """
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in ("-h", "--help"):

@@ -1,4 +1,4 @@
-"""The whole path on synthetic songs: ``hourglass-sep demo [key=value ...]`` trains, scores and separates."""
+"""Demo on synthetic songs: ``hourglass-sep demo [key=value ...]`` trains a network, scores it and separates a song."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ SONG_SEED = 2018
 
 
 def run(cfg: DictConfig) -> dict[str, Path]:
-    """Train with a test at the end, then separate a song that the network has not heard and draw its masks.
+    """Train with a test at the end, then separate a song that is not in the training set and draw its masks.
+
+    Args:
+        cfg: config ``demo``; its ``test`` is set to True.
 
     Returns:
-        What was made: ``song``, ``stems``, ``picture``, ``scores``, ``checkpoint`` and ``wandb``, where there is one.
+        Name to path of the outputs: ``song``, ``stems`` (a folder), ``picture``, ``scores``, ``checkpoint`` and, if a
+        W&B run was logged, ``W&B run``.
     """
     from hourglass_sep import audio
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
@@ -50,7 +54,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
 
 @hydra_main("demo")
 def main(cfg: DictConfig) -> None:
-    """The command."""
+    """Run the ``demo`` command."""
     console = Console(soft_wrap=True)
     console.print("Training a small network on synthetic songs, then scoring it and separating a song with it.")
     made = run(cfg)

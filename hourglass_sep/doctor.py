@@ -1,8 +1,8 @@
-"""Say what works here and what to do about the rest: ``hourglass-sep doctor``, or ``python -m hourglass_sep.doctor``.
+"""Check the installation: ``hourglass-sep doctor``, or ``python -m hourglass_sep.doctor``.
 
-The exit code is 0 if everything works that separating songs needs: neither a GPU, nor MIR-1K, nor a W&B account.
-Nothing is sent anywhere, and no key is printed. Everything is imported where it is used: whatever is broken, the rest
-is still examined (`hourglass_sep.diagnostics`).
+The exit code is 0 if everything works that separating songs needs; a GPU, MIR-1K and a W&B account are not needed.
+Nothing is sent anywhere, and no key is printed. The checks (`hourglass_sep.diagnostics`) import packages where they use
+them, so that a broken package does not keep the others from being checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hourglass_sep.support.terminal import or_exit
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser."""
     result = argparse.ArgumentParser(
         prog="hourglass-sep doctor", description="Say what works here, and what to do about the rest."
     )
@@ -25,10 +25,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Examine and print.
+    """Run all checks and print the findings.
+
+    Args:
+        arguments: command line; ``sys.argv[1:]`` by default.
 
     Returns:
-        The exit code: 1 if something does not work that separating songs needs.
+        The exit code: 0, or 1 if something that separating songs needs does not work.
     """
     options = parser().parse_args(arguments)
     found = examine()
@@ -36,14 +39,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             show(found)
             return 0 if found["works"] else 1
-        except ImportError:  # no rich: the report says so, too
+        except ImportError:  # rich is missing, which is one of the findings: print JSON instead
             pass
     print(json.dumps(found, indent=1, allow_nan=False), flush=True)
     return 0 if found["works"] else 1
 
 
 def main() -> None:
-    """The command."""
+    """Run the ``doctor`` command."""
     raise SystemExit(or_exit(run))
 
 

@@ -11,8 +11,8 @@ from hourglass_sep.training.entry import hydra_main
 
 @hydra_main("evaluate")
 def main(cfg: DictConfig) -> None:
-    """The command."""
-    from hourglass_sep.results.show import show_scores  # with torch: help and mistyped keys answer before
+    """Run the ``evaluate`` command."""
+    from hourglass_sep.results.show import show_scores  # slow, imports torch: --help comes before it
     from hourglass_sep.training.evaluation_run import run
 
     run(cfg)

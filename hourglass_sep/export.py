@@ -14,7 +14,7 @@ from hourglass_sep.support.terminal import complain, or_exit, tell_path
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser."""
     result = argparse.ArgumentParser(prog="hourglass-sep export", description="Write the mask network as ONNX.")
     result.add_argument("-n", "--name", default="default", help="a name that ships, or a checkpoint file (%(default)s)")
     result.add_argument("-o", "--out", type=Path, metavar="FILE.onnx", help="(the weights' name, in this folder)")
@@ -23,13 +23,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> Path:
-    """Export as the command line says.
+    """Export a mask network.
+
+    Args:
+        arguments: command line; ``sys.argv[1:]`` by default.
 
     Returns:
-        The file.
+        The ONNX file.
 
     Raises:
-        UserError: it exists, or see `hourglass_sep.inference.onnx_file.export`.
+        UserError: the file exists or has another suffix than ``.onnx``, or see
+            `hourglass_sep.inference.onnx_file.export`.
     """
     options = parser().parse_args(arguments)
     out: Path = options.out or Path(f"{Path(options.name).stem}.onnx")
@@ -43,7 +47,7 @@ def run(arguments: Sequence[str] | None = None) -> Path:
 
 
 def main() -> None:
-    """The command."""
+    """Run the ``export`` command."""
     tell_path(or_exit(run), sys.stdout)
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from hourglass_sep.results.choices import RESAMPLED
 from hourglass_sep.support.terminal import complain, or_exit
 
-if TYPE_CHECKING:  # it imports torch, and --help answers at once
+if TYPE_CHECKING:  # imports are deferred so that --help is fast
     from hourglass_sep.results.report import Report
 
 
 def _log(report: Report, out: Path) -> None:
-    """Log a report, which is written already, to a W&B run of its own in its folder; what fails there is a warning."""
+    """Log a written report to a new W&B run in the report's folder; failures become warnings."""
     from hourglass_sep.results.report import log_to_wandb
     from hourglass_sep.training.loggers import Attempt, wandb_logger
 
@@ -28,7 +28,7 @@ def _log(report: Report, out: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser."""
     result = argparse.ArgumentParser(
         prog="hourglass-sep report", description="One table, with intervals, from any number of score files."
     )
@@ -44,7 +44,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> Report:
-    """Report as the command line says.
+    """Write a report.
+
+    Args:
+        arguments: command line; ``sys.argv[1:]`` by default.
+
+    Returns:
+        The report.
 
     Raises:
         UserError: see `make_report`.
@@ -62,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> Report:
 
 
 def main() -> None:
-    """The command."""
+    """Run the ``report`` command."""
     report = or_exit(run)
     from hourglass_sep.results.show import show_report
 

@@ -1,4 +1,4 @@
-"""Score any tool's stems: ``hourglass-sep score --reference DIR --estimate DIR``."""
+"""Score stems made by any tool: ``hourglass-sep score --reference DIR --estimate DIR``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hourglass_sep.support.terminal import or_exit
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser."""
     result = argparse.ArgumentParser(
         prog="hourglass-sep score",
         description="Score stems that any tool has made. Both folders hold TRACK/STEM.wav, as MUSDB and DSD100 do, "
@@ -45,13 +45,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> Path:
-    """Score as the command line says.
+    """Score stems.
+
+    Args:
+        arguments: command line; ``sys.argv[1:]`` by default.
 
     Returns:
         The folder with ``scores.csv`` and ``scores.json``.
 
     Raises:
-        UserError: what does not pair up, cannot be read, or was interrupted.
+        UserError: references and estimates do not match, a file cannot be read, or Ctrl-C was pressed.
     """
     options = parser().parse_args(arguments)
     protocol = load_protocol(options.protocol)
@@ -70,7 +73,7 @@ def run(arguments: Sequence[str] | None = None) -> Path:
 
 
 def _sum(text: str) -> tuple[str, list[str]]:
-    """``accompaniment=bass+drums`` to its parts."""
+    """Parse ``accompaniment=bass+drums`` to the stem and the list of its parts."""
     stem, _, parts = (part.strip() for part in text.partition("="))
     if not stem or not parts:
         raise UserError(f"--sum {text} is not understood: write --sum accompaniment=bass+drums+other")
@@ -78,7 +81,7 @@ def _sum(text: str) -> tuple[str, list[str]]:
 
 
 def _names(option: str, text: str, separator: str) -> list[str]:
-    """Names in an option's value, none empty, none twice."""
+    """Split the value of an option into names; empty and repeated names are refused."""
     names = [name.strip() for name in text.split(separator)]
     if not all(names) or len(set(names)) < len(names):
         raise UserError(f"{option}={text} names something twice or not at all: write A{separator}B")
@@ -86,7 +89,7 @@ def _names(option: str, text: str, separator: str) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the ``score`` command."""
     folder = or_exit(run)
     show_scores(folder)
 

@@ -1,7 +1,7 @@
 """Separate songs: ``hourglass-sep separate song.mp3``, or ``python -m hourglass_sep.separate``.
 
-Paths of what was written go to standard output (with ``--json`` an object instead), everything else to standard error.
-The exit code is 0 if every song is separated, 1 if one is not, 2 if nothing could be begun.
+The paths of written files go to standard output (with ``--json`` one JSON object instead), all else to standard error.
+The exit code is 0 if all songs are separated, 1 if a song fails or on an interrupt, 2 if no song could be started.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ FAILED = 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """Whose errors quote arguments, as of ``separate *`` among names that begin with a dash, without their controls."""
+    """Argument parser that removes control characters from its error messages.
+
+    The messages quote arguments, and those of ``separate *`` may be odd file names that begin with a dash.
+    """
 
     def error(self, message: str) -> NoReturn:
         super().error(clean(message))
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line. Options that Demucs has too are named, and mean, as there."""
-    from hourglass_sep.inference.options import names  # and nothing that imports torch: --help answers at once
+    """Build the argument parser. Options that Demucs has, too, have Demucs' names and meaning."""
+    from hourglass_sep.inference.options import names  # nothing here imports torch, so that --help is fast
 
     result = _Parser(
         prog="hourglass-sep separate",
@@ -95,13 +98,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Separate as the command line says.
+    """Separate songs.
+
+    Args:
+        arguments: command line; ``sys.argv[1:]`` by default.
 
     Returns:
-        The exit code.
+        The exit code: 0, or 1 if a song failed or the batch was interrupted.
 
     Raises:
-        UserError: nothing can be begun: options that do not fit together, files that would be replaced.
+        UserError: no song can be started: options contradict each other, or files would be replaced.
     """
     options = parser().parse_args(arguments)
     from hourglass_sep.songs.batch import separate_all
@@ -153,8 +159,8 @@ def _separator(options: argparse.Namespace, log: BatchLog) -> Separator:
 
 
 def main() -> None:
-    """The command."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait sleep soon: on a busy machine twice as fast
+    """Run the ``separate`` command."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # idle OpenMP threads sleep soon: twice as fast on a busy machine
     have_streams()
     try:
         with stopped_by_signals():

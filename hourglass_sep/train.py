@@ -9,8 +9,8 @@ from hourglass_sep.training.entry import hydra_main
 
 @hydra_main("train")
 def main(cfg: DictConfig) -> None:
-    """The command."""
-    from hourglass_sep.training.run import print_outcome, run  # with torch: help and mistyped keys answer before
+    """Run the ``train`` command."""
+    from hourglass_sep.training.run import print_outcome, run  # slow, imports torch: --help comes before it
 
     metrics = run(cfg)
     print_outcome(cfg, metrics)

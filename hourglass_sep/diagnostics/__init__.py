@@ -1,1 +1,1 @@
-"""What `hourglass-sep doctor` examines."""
+"""Checks of the installation for `hourglass-sep doctor`."""

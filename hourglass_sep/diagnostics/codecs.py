@@ -1,4 +1,4 @@
-"""Sound formats: each that is written, read back, and decoders of some that are only read."""
+"""Checks of audio formats: output formats are written and read back, input-only formats need a decoder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from hourglass_sep.diagnostics.findings import Finding, finding, reason
 _NO_SNDFILE = "pip install --force-reinstall soundfile"
 _NO_FFMPEG = "pip install --force-reinstall av"
 
-_RATE_HZ = 48_000  # one that every codec here has
+_RATE_HZ = 48_000  # supported by all of these codecs
 _SECONDS = 0.5
 _PEAK = 0.5
 _TONES_HZ = (440, 1000)  # left and right
 
 _READ_ONLY = {"m4a": "aac", "aac": "aac", "wma": "wmav2", "opus": "opus", "webm": "opus", "mp4": "aac"}
-"""Suffix to FFmpeg's decoder of what is read and never written."""
+"""Suffix to FFmpeg's decoder, for formats that are read and never written."""
 
 
 def codecs() -> list[Finding]:
-    """Every format that is written, by way of a temporary folder, and some that are only read, by their decoders."""
+    """Check all audio formats.
+
+    Every output format is written to a temporary folder and read back. For input-only formats, only the presence of
+    FFmpeg's decoder is checked.
+    """
     from hourglass_sep import audio
 
     found = [finding("ok", "libraries", _libraries())]
@@ -44,7 +48,7 @@ def _libraries() -> str:
 
 
 def _written(folder: Path, suffix: str, depth: str, subtype: str) -> Finding:
-    """Write a format and read it back: FFmpeg reads all but wav."""
+    """Write a file of a format and read it back; FFmpeg reads all formats but wav."""
     from hourglass_sep import audio
 
     what = f"{suffix} {depth}".strip()
@@ -76,7 +80,7 @@ def _only_read(suffix: str, decoder: str) -> Finding:
 
 
 def _tones() -> Any:
-    """A tone on each channel, (C=2, N)."""
+    """Sine tones of `_TONES_HZ`, one on each channel, (C=2, N)."""
     import torch
 
     seconds = torch.arange(round(_SECONDS * _RATE_HZ), dtype=torch.float64) / _RATE_HZ
@@ -84,14 +88,18 @@ def _tones() -> Any:
 
 
 def _listen(path: Path) -> None:
-    """Raise ValueError for a file that is read as anything but `_tones`."""
+    """Read a file back and compare rate, channels, length and levels with `_tones`.
+
+    Raises:
+        ValueError: the audio differs.
+    """
     import torch
 
     from hourglass_sep import audio
 
     waveform, rate = audio.read(path)
     channels, n_samples = waveform.shape
-    # Lossy codecs work in blocks, and delay: ends and phases are no evidence.
+    # Lossy codecs work in blocks and delay the signal: length is compared loosely, and phase and both ends not at all.
     if (rate, channels) != (_RATE_HZ, 2) or not 0.9 < n_samples / rate / _SECONDS < 1.5:
         raise ValueError(f"{n_samples} samples, {channels} channel(s), {rate} Hz are not what was written")
     middle = waveform[:, n_samples // 4 : n_samples * 3 // 4].double()

@@ -1,4 +1,4 @@
-"""The whole examination, and its report on the screen."""
+"""All checks of `hourglass-sep doctor`, and their report on the terminal."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SECTIONS = {
     "wandb": ("Weights & Biases", wandb_login, True),
     "self_test": ("self-test", self_test, False),
 }
-"""Key to title, check, and whether songs can be separated without."""
+"""Key to title, check, and whether songs can be separated if the check fails."""
 
 
 def examine() -> dict[str, Any]:
-    """Look at everything; raises nothing.
+    """Run all checks. An error in a check becomes a finding and is not raised.
 
     Returns:
-        Plain types: rows (see `findings.finding`) under each key of `SECTIONS`; ``works``, whether songs can be
-        separated; ``verdict``, the same in words; ``seconds``, how long it took.
+        Plain types: a list of findings (see `findings.finding`) under each key of `SECTIONS`; ``works``, whether songs
+        can be separated; ``verdict``, a summary in words; ``seconds``, the duration of all checks.
     """
     began = time.perf_counter()
     found: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def examine() -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> None:
-    """Print what `examine` has found."""
+    """Print the result of `examine`."""
     from rich.console import Console
     from rich.text import Text
 
@@ -74,7 +74,11 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
-    """Texts in a row, in lines: names stay beside their versions, and paths and commands whole."""
+    """Join texts by commas and wrap them to `width` characters.
+
+    Several texts, as ``name version``, are only broken between texts; a single one only at spaces, so that paths stay
+    whole.
+    """
     together = ", ".join(text.replace(" ", "\xa0") for text in texts) if len(texts) > 1 else texts[0]
     lines = textwrap.wrap(together, max(width, 20), break_long_words=False, break_on_hyphens=False)
     return [line.replace("\xa0", " ") for line in lines]

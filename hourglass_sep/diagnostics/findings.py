@@ -1,4 +1,4 @@
-"""Findings: what an examination says of one thing, in plain types."""
+"""Findings: results of single checks, as plain types."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Finding = dict[str, Any]
 def finding(
     status: str, label: str, text: str, what: str = "", remedy: str = "", optional: bool = False, **facts: object
 ) -> Finding:
-    """A finding, in plain types.
+    """Make a finding.
 
     Args:
-        status: ``ok``, ``missing`` (not here, or not tried) or ``failed``.
-        label: what it is about; findings of the same label and status are printed together.
-        text: the finding.
-        what: the name of what may not work, by default the label.
-        remedy: what the user can do about it.
-        optional: whether songs can be separated without it.
+        status: ``ok``, ``missing`` (not installed, or not checked) or ``failed``.
+        label: subject of the check; findings of one label, status and remedy are printed together.
+        text: result of the check in words.
+        what: name of the checked part in the verdict; by default the label.
+        remedy: instruction for the user to fix a problem.
+        optional: whether songs can be separated without the checked part.
         facts: machine-readable values behind the text.
     """
     shown = {"status": status, "label": label, "what": what or label, "text": text, "remedy": remedy}
@@ -29,7 +29,7 @@ def finding(
 
 
 def reason(error: Exception) -> str:
-    """An error in one line, without the remedy that this package's own messages end with."""
+    """The message of an error in one line, without the remedy at the end of a `UserError`."""
     from hourglass_sep.support.errors import UserError
 
     text = " ".join(str(error).split())

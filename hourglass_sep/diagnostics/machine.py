@@ -1,4 +1,4 @@
-"""Versions, dependencies, devices."""
+"""Checks of versions, dependencies and devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hourglass_sep.support.paths import PACKAGE_DIR
 
 
 def versions() -> list[Finding]:
-    """This package, Python, the system, and every dependency beside what is allowed."""
+    """Versions of this package, Python and the platform, and of all dependencies against their allowed versions."""
     rows = [
         finding("ok", "program", f"hourglass_sep {__version__} in {PACKAGE_DIR}", version=__version__),
         finding("ok", "Python", f"{platform.python_version()}, {sys.executable}", version=platform.python_version()),
@@ -28,12 +28,12 @@ def versions() -> list[Finding]:
     found: dict[str, Finding] = {}
     for line in wanted:
         for dependency in _dependency(line):
-            found.setdefault(dependency["what"], dependency)  # several extras may want the same
+            found.setdefault(dependency["what"], dependency)  # several extras may require one package
     return rows + list(found.values())
 
 
 def _dependency(line: str) -> list[Finding]:
-    """A line of the metadata; nothing if it is another system's, or an extra's and not installed."""
+    """Check a requirement of the package's metadata; no finding for other platforms, or for an extra not installed."""
     from packaging.requirements import Requirement
 
     requirement = Requirement(line)
@@ -55,7 +55,7 @@ def _dependency(line: str) -> list[Finding]:
 
 
 def devices() -> list[Finding]:
-    """What can be computed on."""
+    """The devices to compute on, and the machine's cores, torch threads and memory."""
     import torch
 
     from hourglass_sep.support.devices import found
@@ -72,5 +72,5 @@ def devices() -> list[Finding]:
 def _memory_gib() -> float | None:
     try:
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):  # Windows, or a system that does not tell
+    except (AttributeError, ValueError, OSError):  # Windows, or a system without these values
         return None

@@ -1,4 +1,4 @@
-"""What training and scoring want and separating does without: MIR-1K, a W&B account."""
+"""Checks of MIR-1K and the W&B account, which training and scoring use and separating does not need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hourglass_sep.support.paths import CONFIG_DIR, at_home
 
 
 def data_sets() -> list[Finding]:
-    """MIR-1K, where training would look for it from the current folder."""
+    """Check for MIR-1K in the folder that training would read when started from the current folder."""
     from omegaconf import OmegaConf
 
     from hourglass_sep.data.mir1k import find_clips, split_clips
@@ -33,7 +33,7 @@ def data_sets() -> list[Finding]:
 
 
 def wandb_login() -> list[Finding]:
-    """Whether runs go to a W&B account, by the wandb package's own rules; nothing is sent."""
+    """Check for the key of a W&B account, as the wandb package looks it up; nothing is sent."""
     import wandb
     from wandb.sdk.lib.wbauth import check_api_key, read_netrc_auth
 

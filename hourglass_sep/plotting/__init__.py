@@ -1,1 +1,1 @@
-"""Figures of spectrograms and masks: plain matplotlib, no global state."""
+"""Figures of spectrograms and masks: plain matplotlib figures, no global state."""

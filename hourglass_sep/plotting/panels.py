@@ -1,4 +1,4 @@
-"""Panels of spectrograms, and figures as files and images."""
+"""Spectrogram panels, and conversion of figures to PNG files and pixel arrays."""
 
 from __future__ import annotations
 
@@ -22,27 +22,30 @@ _LONGEST_NAME = 60
 
 
 def draw(axis: Axes, values: Any, extent: tuple[float, float, float, float], low: float, high: float) -> AxesImage:
-    """Draw values (F, T) over seconds and kHz.
+    """Draw values (F, T) over time in seconds and frequency in kHz.
 
     Args:
-        axis: where.
-        values: dB, or a mask.
-        extent: first and last second, lowest and highest kHz.
-        low: the value of the darkest colour.
-        high: the value of the brightest.
+        axis: axes to draw on.
+        values: levels in dB, or a mask, (F, T).
+        extent: first and last second, lowest and highest frequency in kHz.
+        low: value of the darkest colour.
+        high: value of the brightest colour.
+
+    Returns:
+        The image, for a colour bar.
     """
     return axis.imshow(values, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=low, vmax=high)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip to look at.
+    """Spectrograms of one clip and source.
 
     Attributes:
         title: clip, source and score.
-        levels_db: spectrograms (F, T) of mixture, reference and estimate; 0 is the mixture's peak.
-        seconds: how long they are.
-        top_khz: their highest frequency.
+        levels_db: spectrograms (F, T) of mixture, reference and estimate in dB, 0 at the mixture's peak.
+        seconds: their duration in seconds.
+        top_khz: their highest frequency in kHz.
     """
 
     title: str
@@ -52,7 +55,7 @@ class Example:
 
 
 def spectrograms(examples: Sequence[Example]) -> Figure:
-    """A row per example: mixture, reference, estimate, all on one scale."""
+    """Figure with a row per example: mixture, reference and estimate, all on one colour scale."""
     figure = Figure(figsize=(11.5, 0.6 + 1.7 * len(examples)), layout="constrained")
     axes = figure.subplots(len(examples), len(examples[0].levels_db), squeeze=False, sharex="row", sharey=True)
     for row, example in zip(axes, examples, strict=True):
@@ -72,26 +75,26 @@ def spectrograms(examples: Sequence[Example]) -> Figure:
 
 
 def plain(text: str) -> str:
-    """Text without TeX and control characters: dollar signs are themselves."""
+    """Prepare a text for matplotlib: no control characters, no TeX (dollar signs are escaped), limited length."""
     return clean(shortened(text, 2 * _LONGEST_NAME)).replace("$", r"\$")
 
 
 def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
-    """A name of at most so many characters."""
+    """Cut a name to at most `longest` characters, with ``...`` at its end."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's content."""
+    """The content of a PNG file of the figure."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a song's name in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph")  # the font may lack characters of a song's name
         figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """The figure as an image (height, width, 3), 8 bit."""
+    """The figure as an RGB image (height, width, 3), uint8."""
     figure.set_dpi(_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,4 +1,4 @@
-"""Pictures of a separation. Plain matplotlib figures, no global state."""
+"""Figures of a separation: plain matplotlib figures, no global state."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ def picture(
     references: Tensor | None = None,
     start_seconds: float = 0.0,
 ) -> Figure:
-    """Spectrograms of mixture, estimates and references above the masks of every stack, and what refinement does.
+    """Draw spectrograms of mixture, estimates and references, the masks of every stack, and refined masks, if any.
 
     Args:
-        separator: what separates.
-        mixture: (N) or (C, N).
-        sample_rate_hz: its sample rate.
-        references: the true sources (S, N), if they are known.
-        start_seconds: the time of the first sample, for the axes.
+        separator: separator that makes the masks and estimates.
+        mixture: waveform (N) or (C, N).
+        sample_rate_hz: sample rate of mixture and references in Hz.
+        references: true sources (S, N); None if they are unknown.
+        start_seconds: time of the first sample in seconds, for the axes.
+
+    Returns:
+        The figure: a row of spectrograms in dB, a row of masks, and a row of the masks that refinement changes.
     """
     stft = separator.spectrogram
 
     def seen(waveform: Tensor) -> Tensor:
-        """What the network sees of (N) or (C, N): (1, 1, F, T)."""
+        """The network's input for a waveform (N) or (C, N): mono magnitudes (1, 1, F, T)."""
         low = resample(torch.atleast_2d(waveform).cpu(), sample_rate_hz, stft.sample_rate_hz)
         return stft.mono_magnitude(stft(low[None]))
 
@@ -66,7 +69,7 @@ def picture(
         for axis, (title, values) in zip(axes, images.items(), strict=True):
             if values.is_floating_point():
                 image = draw(axis, values, extent, low_end, high_end)
-            else:  # labels, whose order means nothing
+            else:  # labels, whose order has no meaning
                 draw(axis, values % 20, extent, 0, 19).set(cmap="tab20", interpolation="nearest")
             axis.set_title(title, fontsize="small")
             axis.set_xlabel("seconds")
@@ -76,12 +79,15 @@ def picture(
 
 
 def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor) -> dict[str, Tensor]:
-    """Label map, masks before and after refinement; nothing where the separator does not refine.
+    """Label map, and the masks that refinement changes, before and after it.
 
     Args:
-        separator: which.
-        magnitude: (1, 1, F, T).
-        masks: the last stack's (S, F, T), clamped.
+        separator: separator whose refinement is drawn.
+        magnitude: input of the network (1, 1, F, T).
+        masks: masks of the last stack (S, F, T), clamped at 0.
+
+    Returns:
+        Title to image (F, T); empty for a separator without refinement.
     """
     label_map = torch.full(masks.shape[1:], -1)
     label_maps = getattr(separator.refine, "label_maps", None)

@@ -1,1 +1,1 @@
-"""Files of scores and what is made of them: averages with intervals, tables, figures, reports."""
+"""Score files, and the averages with intervals, tables, figures and reports made from them."""

@@ -1,8 +1,8 @@
 """95 % intervals of averages over clips, and of paired differences: the percentile bootstrap (Efron, 1979).
 
-Clips of one singer, and of one song, are not independent. Intervals from resampled clips say how far an average would
-move with other clips of the same singers; for singers that were never heard they are too narrow. Clips can be drawn by
-the group instead (the cluster bootstrap), which needs more than a handful of groups to mean anything.
+Clips of one singer, or of one song, are not independent. Intervals from resampled clips cover the variation of an
+average over other clips of the same singers; for new singers they are too narrow. Whole groups of clips can be drawn
+instead (the cluster bootstrap), which needs more than a handful of groups to be meaningful.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _BLOCK_CELLS = 1 << 23
 
 
 class Interval(NamedTuple):
-    """An average or a difference, in dB, with the ends of its interval.
+    """An average or a difference of averages, in dB, with its 95 % interval.
 
     Attributes:
-        value: of the clips themselves; NaN where there are none.
-        low: lower end; NaN, as `high`, where fewer than two clips or groups leave nothing to resample.
-        high: upper end.
-        clips: how many clips count.
+        value: average or difference over all clips, without resampling; NaN for no clips.
+        low: lower end of the interval; NaN, like `high`, for fewer than two clips or groups.
+        high: upper end of the interval.
+        clips: number of clips in the average.
     """
 
     value: float
@@ -44,11 +44,11 @@ def interval(
     """An average over clips with its 95 % interval; clips are drawn together with their lengths.
 
     Args:
-        values: one score a clip, in dB, all finite.
-        n_samples: the clips' lengths.
-        kind: a name from `AVERAGES`.
-        groups: the clips' groups, which are then what is drawn, as a whole; by default each clip is its own.
-        seed: of the draws. The same clips under the same seed are drawn alike, whatever the scores.
+        values: scores of the clips in dB, (n_clips,), all finite.
+        n_samples: lengths of the clips in samples, (n_clips,).
+        kind: type of average, a name from `AVERAGES`.
+        groups: group name of each clip; whole groups are then drawn. By default single clips are drawn.
+        seed: random seed. The draws depend on the seed, the number of clips and their groups, not on the scores.
 
     Raises:
         ValueError: an unknown kind, or not one length and group for each value.
@@ -67,15 +67,15 @@ def paired_interval(
 ) -> Interval:
     """The first system's average minus the second's, over the same clips, with its 95 % interval.
 
-    Both are averaged over the same draws: how hard the drawn clips are cancels out of the difference.
+    Both are averaged over the same draws, so that the difficulty of the drawn clips cancels out of the difference.
 
     Args:
-        first: one score a clip, in dB, all finite.
-        second: the other system's scores of the same clips.
-        n_samples: the clips' lengths.
-        kind: a name from `AVERAGES`.
-        groups: as for `interval`.
-        seed: of the draws.
+        first: scores of the first system in dB, (n_clips,), all finite.
+        second: scores of the second system for the same clips, (n_clips,), all finite.
+        n_samples: lengths of the clips in samples, (n_clips,).
+        kind: type of average, a name from `AVERAGES`.
+        groups: group name of each clip, see `interval`.
+        seed: random seed, see `interval`.
 
     Raises:
         ValueError: an unknown kind, or not one score, length and group for each clip.
@@ -88,13 +88,13 @@ def paired_interval(
 def _interval(
     systems: Sequence[Array], n_samples: Array, kind: str, groups: Sequence[str] | None, seed: int
 ) -> Interval:
-    """The average of one system, or the first's minus the second's."""
+    """The interval of one system's average, or of the first system's average minus the second's."""
     n_clips = len(n_samples)
     if groups is not None and len(groups) != n_clips:
         raise ValueError(f"{len(groups)} groups for {n_clips} values, allowed: one each")
     value, *others = [average(values, n_samples, kind) for values in systems]
     value -= sum(others)
-    # Groups as numbers in the order of their first clip: what is drawn does not depend on their names.
+    # Groups are numbered in the order of their first clip: the draws do not depend on the groups' names.
     numbers = range(n_clips) if groups is None else map(list(dict.fromkeys(groups)).index, groups)
     members = tuple(numbers)
     if len(set(members)) < 2:
@@ -109,14 +109,19 @@ def _interval(
 
 
 def _blocks(n_clips: int) -> list[slice]:
-    """The draws in blocks whose tables fit into memory, whatever the number of clips."""
+    """Split the draws into blocks of at most `_BLOCK_CELLS` table cells (draws times clips), to limit memory."""
     size = max(_BLOCK_CELLS // n_clips, 1)
     return [slice(first, min(first + size, RESAMPLES)) for first in range(0, RESAMPLES, size)]
 
 
-@lru_cache(maxsize=2)  # systems share their clips
+@lru_cache(maxsize=2)  # all systems of a report share their clips, and so their draws
 def _draw(members: tuple[int, ...], seed: int) -> NDArray[np.uint16]:
-    """How often each draw holds each clip, (`RESAMPLES`, n_clips), from the clips' group numbers."""
+    """Number of times that each draw holds each clip, (`RESAMPLES`, n_clips).
+
+    Args:
+        members: group number of each clip, (n_clips,), from 0 on.
+        seed: random seed.
+    """
     n_groups = max(members) + 1
     places = np.array(members)
     generator = np.random.default_rng(seed)

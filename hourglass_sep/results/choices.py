@@ -1,4 +1,4 @@
-"""Choices that the command line offers, importable without torch."""
+"""Choices of command-line options, importable without torch."""
 
 RESAMPLED = ("clip", "singer")
-"""What the bootstrap draws: single clips, or all clips of a singer together."""
+"""Units that the bootstrap draws: single clips, or all clips of a singer together."""

@@ -1,4 +1,4 @@
-"""Pictures of a report: every clip's scores as box plots, and spectrograms of the worst clips. No global state."""
+"""Figures of a report: box plots of the scores by clip, and spectrograms of the worst clips. No global state."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 _MOST_BOXES = 40
 _MOST_PANELS = 8
 _LONGEST_SECONDS = 12.0
-_RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # what the spectrograms show, whatever rate was scored
+_RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # of the spectrograms, whatever the rate of the scored audio
 
 Sounds = dict[str, "Tensor"]
-"""Waveforms (N) by name: the sources and the mixture."""
+"""Name to waveform (N): the sources and the mixture."""
 
 
 def box_plot(pool: Pool, metric: str) -> Figure:
-    """A metric's values by clip: a panel per source, a box per system, a dot per clip, a diamond for the average.
+    """Box plot of a metric: a panel per source, a box per system, a dot per clip, a diamond for the average.
 
     Args:
-        pool: the scores.
-        metric: one of its headline metrics.
+        pool: scores of one protocol. At most the `_MOST_BOXES` best systems and `_MOST_PANELS` sources are shown.
+        metric: a headline metric of the protocol.
     """
     columns = {
         (name, source): system.column(source, metric)
@@ -41,7 +41,7 @@ def box_plot(pool: Pool, metric: str) -> Figure:
         for source in pool.sources
     }
     names = [name for name in pool.systems if any(columns[name, source].clips for source in pool.sources)]
-    names = names[-_MOST_BOXES:]  # the best
+    names = names[-_MOST_BOXES:]  # the last ones are the best
     sources = pool.sources[:_MOST_PANELS]
     n_columns = min(2, len(sources))
     n_rows = -(-len(sources) // n_columns)
@@ -88,15 +88,15 @@ def box_plot(pool: Pool, metric: str) -> Figure:
 
 
 def find_examples(system: ScoredSystem, records: Sequence[dict[str, Any]], metric: str) -> tuple[list[Example], str]:
-    """Remake or read the sounds behind the worst clips.
+    """Separate again, or read, the worst clips of a system, and compute their spectrograms.
 
     Args:
-        system: whose they are.
-        records: as `hourglass_sep.results.tables.worst_records` makes them.
-        metric: the one that ranks them.
+        system: the system with these clips.
+        records: records of `hourglass_sep.results.tables.worst_records`.
+        metric: the metric by which the clips are ranked.
 
     Returns:
-        The examples that could be made, and why the first of the others could not ('' if all could).
+        The examples, without the clips that failed, and the reason of the first failure ('' for none).
     """
     examples, problems = [], []
     try:
@@ -124,12 +124,13 @@ def find_examples(system: ScoredSystem, records: Sequence[dict[str, Any]], metri
 
 
 def title(record: dict[str, Any], metric: str) -> str:
-    """The title of a worst clip."""
+    """Title of a worst clip: rank, clip, source and score."""
     name = spelt(metric)
     return f"{record['rank']}. {record['clip']}, {record['source']}: {name} {record[name]:z.2f} dB"
 
 
 def _levels_db(sounds: Sounds) -> dict[str, Array]:
+    """Spectrograms (F, T) in dB relative to the mixture's peak, at least -160 dB."""
     from hourglass_sep.signal.stft import Spectrogram
 
     stft = Spectrogram(_RATE_HZ, _N_FFT, _HOP, _N_FFT // 2)
@@ -139,13 +140,15 @@ def _levels_db(sounds: Sounds) -> dict[str, Array]:
 
 
 def _loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]:
-    """What finds a clip's references and the system's estimate of one source, (N) at `_RATE_HZ`.
+    """A function from (clip, source) to the references and the system's estimate of that source.
+
+    Waveforms are (N), at `_RATE_HZ`.
 
     Raises:
-        UserError: the sounds are not there, now or when the loader is called, or cannot be made again.
+        UserError: the audio is missing or cannot be separated again; the returned function raises it, too.
     """
     facts = system.file.audio
-    kept = system.own_name == MIXTURE or not system.is_baseline  # oracles' estimates are not made again
+    kept = system.own_name == MIXTURE or not system.is_baseline  # estimates of oracles cannot be made again
     if kept and facts.get("kind") == "mir1k" and {"root", "weights"} <= facts.keys():
         return _mir1k_loader(system)
     if kept and facts.get("kind") == "stems" and "tracks" in facts:
@@ -222,7 +225,7 @@ def _stems_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Te
 
 
 def _sum(waveforms: Sequence[Tensor]) -> Tensor:
-    """The sum of (n), of which each may be a little longer or shorter, at the length of the first."""
+    """Sum of waveforms (N); all are cut or zero-padded to the length of the first."""
     from torch.nn import functional as F
 
     total = waveforms[0].clone()
@@ -232,7 +235,7 @@ def _sum(waveforms: Sequence[Tensor]) -> Tensor:
 
 
 def _shown(stems: Sounds, rate_hz: int) -> Sounds:
-    """The first seconds of waveforms (N), at `_RATE_HZ`."""
+    """The first `_LONGEST_SECONDS` of waveforms (N), resampled to `_RATE_HZ`."""
     from hourglass_sep.audio import resample
 
     n_samples = round(_LONGEST_SECONDS * rate_hz)

@@ -1,4 +1,4 @@
-"""Pools: the files of scores of one protocol put together, every system under a name of its own."""
+"""Pools: all score files of one protocol put together, with a unique name for every system."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from hourglass_sep.scoring.rows import Row
 from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 
-_SAME_DB = 1e-3  # the same audio scored on another machine
+_SAME_DB = 1e-3  # two scores of the same audio may differ by this much between machines
 _MOST_SINGERS = 256
 
 
 class Column(NamedTuple):
-    """The scores of one system, source and metric that there are: clip names, dB and lengths, all (n_clips,)."""
+    """Scores of one system, source and metric, without the clips that have no score.
+
+    Attributes:
+        clips: names of the clips, (n_clips,).
+        values: scores in dB, (n_clips,).
+        n_samples: lengths of the clips in samples, (n_clips,).
+    """
 
     clips: list[str]
     values: Array
@@ -29,7 +35,14 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoredSystem:
-    """One system of one file: its `name` in the report, the name it has in the `file`, rows by (clip, source)."""
+    """One system of one score file.
+
+    Attributes:
+        name: its name in the report.
+        own_name: its name in the file.
+        file: the score file.
+        rows: its rows by (clip, source).
+    """
 
     name: str
     own_name: str
@@ -38,21 +51,27 @@ class ScoredSystem:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it only stands beside the models."""
+        """Whether the system is a baseline or an oracle: any but the model that its file is about."""
         return self.own_name != self.file.model
 
     @property
     def clips(self) -> set[str]:
-        """The names of its clips."""
+        """Names of its clips, with and without a score."""
         return {clip for clip, _ in self.rows}
 
     @property
     def sources(self) -> set[str]:
-        """The names of its sources."""
+        """Names of its sources."""
         return {source for _, source in self.rows}
 
     def column(self, source: str, metric: str, clips: Collection[str] | None = None) -> Column:
-        """Its scores, or those of some clips, in the order of the clips' names, without clips that have none."""
+        """Scores sorted by clip name, without the clips that have none.
+
+        Args:
+            source: name of the source.
+            metric: name of the metric.
+            clips: names of the clips to include; all by default.
+        """
         rows = [row for (clip, name), row in self.rows.items() if name == source and (clips is None or clip in clips)]
         kept = sorted((row for row in rows if has_score(row, metric)), key=lambda row: row["clip"])
         return Column(
@@ -64,13 +83,14 @@ class ScoredSystem:
 
 @dataclass(frozen=True)
 class Pool:
-    """All that was scored by one protocol.
+    """All scores of one protocol.
 
     Attributes:
-        protocol: as in the files.
-        systems: by name in the report: the mixture, then from the worst to the best by the first headline metric.
-        sources: the vocals first.
-        singers: of every clip that is MIR-1K's.
+        protocol: description of the protocol, as in the score files.
+        systems: name in the report to system: the mixture, then from the worst to the best by the first headline
+            metric.
+        sources: names of the sources, the vocals first.
+        singers: clip to singer, for the clips of MIR-1K.
     """
 
     protocol: dict[str, Any]
@@ -85,47 +105,51 @@ class Pool:
 
     @property
     def headline(self) -> dict[str, str]:
-        """Metric to the label of its average, for the metrics that are shown."""
+        """Metric to the label of its average, for the metrics of the main table."""
         return self.protocol["headline"]
 
     @property
     def metrics(self) -> list[str]:
-        """All metrics that the rows have, those that are shown first."""
+        """All metrics of the rows, the headline metrics first."""
         return list(dict.fromkeys([*self.headline, *self.protocol["metrics"]]))
 
     @property
     def average(self) -> str:
-        """How clips are averaged, a name from `hourglass_sep.scoring.averages.AVERAGES`."""
+        """Type of average over clips, a name from `hourglass_sep.scoring.averages.AVERAGES`."""
         return self.protocol["average"]
 
     @property
     def clips(self) -> set[str]:
-        """The names of all clips."""
+        """Names of all clips."""
         return set().union(*(system.clips for system in self.systems.values()))
 
     @property
     def models(self) -> list[ScoredSystem]:
-        """The systems that are no baselines."""
+        """The systems that are not baselines."""
         return [system for system in self.systems.values() if not system.is_baseline]
 
     def find(self, name: str) -> ScoredSystem | None:
-        """A system by its name, or by the name of its file where that has one model."""
+        """Find a system by its name, or a model by the name of its file, if that name has exactly one model."""
         by_file = [system for system in self.models if system.file.name == name]
         return self.systems.get(name) or (by_file[0] if len(by_file) == 1 else None)
 
 
 def spelt(metric: str) -> str:
-    """``si_sdr`` to ``SI-SDR``: how people write a metric."""
+    """The usual spelling of a metric: ``si_sdr`` to ``SI-SDR``."""
     return metric.upper().replace("_", "-").replace("SDRI", "SDRi")
 
 
 def has_score(row: Row, metric: str) -> bool:
-    """Whether a row has a score: null, or NaN where another program wrote it, is none."""
+    """Whether a row has a finite score. No score is null, or NaN in files of other programs."""
     return row[metric] is not None and math.isfinite(row[metric])
 
 
 def pools(files: Iterable[ScoresFile]) -> list[Pool]:
-    """Put the files of each protocol together, in the order in which the protocols come."""
+    """Group score files by protocol, in the order in which the protocols first occur.
+
+    Raises:
+        UserError: files of one protocol have different sources.
+    """
     by_hash: dict[str, list[ScoresFile]] = {}
     for file in files:
         by_hash.setdefault(file.protocol["hash"], []).append(file)
@@ -153,13 +177,17 @@ def _pool(files: Sequence[ScoresFile]) -> Pool:
     order = ranked(values, {system.name for system in systems if system.own_name == MIXTURE})
     by_name = {system.name: system for system in systems}
     singers = {row["clip"]: row["clip"].split("_")[0] for row in ours}
-    if len(set(singers.values())) > _MOST_SINGERS:  # names of other clips
+    if len(set(singers.values())) > _MOST_SINGERS:  # the prefixes of the clips' names are not singers
         singers = {}
     return Pool(protocol, {name: by_name[name] for name in order}, sources, singers)
 
 
 def _named(files: Sequence[ScoresFile], metrics: Sequence[str]) -> list[ScoredSystem]:
-    """The systems of all files: baselines that agree once, and what shares a name with others behind its file's."""
+    """The systems of all files, under unique names.
+
+    A baseline with equal scores in several files is kept once. Systems that share a name, and models of files that
+    the user has named, get the file's name as a prefix.
+    """
     groups: dict[str, list[ScoredSystem]] = {}
     for file in files:
         parts: dict[str, dict[tuple[str, str], Row]] = {}
@@ -180,7 +208,7 @@ def _named(files: Sequence[ScoresFile], metrics: Sequence[str]) -> list[ScoredSy
 
 
 def _agree(first: dict[tuple[str, str], Row], second: dict[tuple[str, str], Row], metrics: Sequence[str]) -> bool:
-    """Whether two systems have the same scores of the same clips."""
+    """Whether two systems have the same clips, and scores that differ by less than `_SAME_DB`."""
 
     def same(a: Row, b: Row, metric: str) -> bool:
         if has_score(a, metric) and has_score(b, metric):

@@ -1,4 +1,4 @@
-"""Reports: tables, intervals, pictures of any number of score files, one part for each protocol."""
+"""Reports: tables, intervals and figures of any number of score files, one part per protocol."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _MOST_DRAWN = 20
 
 @dataclass(frozen=True)
 class Part:
-    """What a report says about one protocol.
+    """The part of a report about one protocol.
 
     Attributes:
-        pool: its scores.
-        metric: what ranks clips.
+        pool: scores of the protocol.
+        metric: the metric by which the worst clips are ranked.
         scores: averages with intervals, see `hourglass_sep.results.tables`.
-        differences: paired differences of two systems; empty for none.
+        differences: paired differences of two systems; empty if no two systems are compared.
         worst: the clips with the lowest scores.
-        examples: their sounds, where they are.
-        figures: by file name without suffix.
-        notes: what is missing.
+        examples: spectrograms of the worst clips, as far as their audio is found.
+        figures: file name without suffix to figure.
+        notes: warnings about missing spectrograms.
     """
 
     pool: Pool
@@ -53,7 +53,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written: its parts, one a protocol, and its files."""
+    """A report that has been written.
+
+    Attributes:
+        parts: one part per protocol.
+        paths: the files of the report.
+    """
 
     parts: list[Part]
     paths: list[Path]
@@ -69,20 +74,21 @@ def make_report(
     seed: int = 0,
     resample: str = "clip",
 ) -> Report:
-    """Read files of scores and write tables and pictures.
+    """Read score files and write tables and figures.
 
     Args:
-        inputs: files of scores, their folders, or NAME=PATH of either.
-        out: the folder for ``report.md``, ``report.csv``, ``differences.csv``, ``worst.csv`` and the pictures.
-        compare: two systems, or the names of two files with one model each: the first's average minus the second's.
-            By default a protocol's models where there are exactly two, the better one first.
-        metric: what ranks the worst clips; by default a protocol's first headline metric.
-        worst: how many clips to list and draw.
-        seed: of the bootstrap.
-        resample: ``clip``, or ``singer`` for intervals that hold for new singers.
+        inputs: score files, their folders, or NAME=PATH of either.
+        out: folder for ``report.md``, ``report.csv``, ``differences.csv``, ``worst.csv`` and the figures.
+        compare: names of two systems, or of two files with one model each: the first's average minus the second's.
+            By default the models of a protocol that has exactly two, the better one first.
+        metric: metric by which the worst clips are ranked; by default a protocol's first headline metric.
+        worst: number of worst clips to list; of these at most `_MOST_DRAWN` are drawn.
+        seed: random seed of the bootstrap.
+        resample: unit that the bootstrap draws: ``clip``, or ``singer`` for intervals that hold for new singers.
 
     Raises:
-        UserError: a bad file, a name that does not exist, or a folder that cannot be written to. Nothing is written.
+        UserError: an invalid file or argument, an unknown name, or a folder that cannot be written to. Nothing is
+            written.
     """
     check_whole("--worst", worst)
     check_whole("--seed", seed, least=0)
@@ -111,7 +117,7 @@ def make_report(
 
 
 def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[ScoredSystem, ScoredSystem] | None:
-    """The two systems to compare, if this protocol has them."""
+    """The two systems to compare; None if this protocol lacks one of them."""
     if compare is None:
         return (pool.models[-1], pool.models[0]) if len(pool.models) == 2 else None
     first, second = (pool.find(name) for name in compare)
@@ -119,7 +125,7 @@ def _pair(pool: Pool, compare: Sequence[str] | None) -> tuple[ScoredSystem, Scor
 
 
 def _prefix(pool: Pool, found: Sequence[Pool]) -> str:
-    """What tells a protocol's files from the others'."""
+    """Prefix of the names of a protocol's figures; '' for a report of one protocol."""
     if len(found) == 1:
         return ""
     name = pool.protocol["name"]
@@ -184,11 +190,11 @@ def _csv(parts: Sequence[Part], table: str) -> bytes:
 
 
 def log_to_wandb(report: Report, run: Any) -> None:
-    """Log tables and pictures to a W&B run: ``report/scores``, ``report/differences``, ``report/worst`` and figures.
+    """Log tables and figures to a W&B run: ``report/scores``, ``report/differences``, ``report/worst`` and figures.
 
     Args:
-        report: what to log.
-        run: the run, of ``wandb.init`` or ``WandbLogger.experiment``.
+        report: the report.
+        run: W&B run, as returned by ``wandb.init`` or ``WandbLogger.experiment``.
     """
     import wandb
 
@@ -206,7 +212,7 @@ def log_to_wandb(report: Report, run: Any) -> None:
             shared = [record[name] for name in tables.COLUMNS["worst"]]
             rows.append([*shared, spelt(part.metric), record[spelt(part.metric)], picture])
         for name, figure in part.figures.items():
-            key = f"{name}_spectrograms" if name.endswith("worst") else name  # report/worst is the table
+            key = f"{name}_spectrograms" if name.endswith("worst") else name  # report/worst is the key of the table
             content[f"report/{key}"] = wandb.Image(panels.pixels(figure))
     columns = [*tables.COLUMNS["worst"], "metric", "value", "spectrograms"]
     content["report/worst"] = wandb.Table([*columns], rows)

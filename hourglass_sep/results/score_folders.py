@@ -1,4 +1,4 @@
-"""Scores of folders of stems that any tool has made, and the file that they are written to."""
+"""Scoring of folders of stems made by any tool."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ def score_track(
     """Score one track's estimates and its unprocessed mixture.
 
     Args:
-        protocol: how.
-        system: whose estimates they are.
-        track: the files.
-        device: where to compute.
-        lacking: is told by how many samples stems were longer or shorter, by track.
+        protocol: scoring protocol.
+        system: name of the system that made the estimates.
+        track: files of the track.
+        device: torch device to compute on.
+        lacking: receives, under the track's name, the largest difference in samples between the length of a stem and
+            that of the first reference.
+
+    Returns:
+        A row for each system and source, the mixture's first.
     """
     references, estimates, sample_rate_hz, n_samples = track.load()
     if lacking is not None:
@@ -49,22 +53,22 @@ def score_folders(
     device: str = "cpu",
     workers: int | None = None,
 ) -> None:
-    """Score tracks and write ``scores.csv`` and ``scores.json``; an interrupted call is taken up by an equal one.
+    """Score tracks and write ``scores.csv`` and ``scores.json``; the same call again continues an interrupted one.
 
     Args:
-        tracks: of `hourglass_sep.data.stem_folders.find_tracks`.
-        protocol: how.
-        system: the estimates' name in tables.
-        out: the folder for the rows.
-        roots: the folders of ``reference`` and ``estimate``, for the record.
-        sums: stems that are sums of reference stems, for the record.
-        device: where to compute.
-        workers: tracks at a time, by default one a core.
+        tracks: tracks found by `hourglass_sep.data.stem_folders.find_tracks`.
+        protocol: scoring protocol.
+        system: name of the estimates' system in tables.
+        out: folder for the two files.
+        roots: the folders ``reference`` and ``estimate``, recorded in ``scores.json``.
+        sums: stem to the reference stems that it is the sum of, recorded in ``scores.json``.
+        device: torch device to compute on.
+        workers: number of tracks scored in parallel; by default one per core.
 
     Raises:
-        UserError: a file that cannot be read or does not fit, or Ctrl-C.
+        UserError: a file cannot be read or does not match its reference, or Ctrl-C was pressed.
     """
-    lacking = {track.name: track.check() for track in tracks}  # bad ones are found before time is spent on others
+    lacking = {track.name: track.check() for track in tracks}  # invalid tracks are found before any is scored
     sides = {side: str(root) for side, root in roots.items()}
     facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **sides, "tracks": _state(tracks)}
     jobs = {track.name: track for track in tracks}
@@ -85,7 +89,7 @@ def score_folders(
 
 
 def _state(tracks: Sequence[Track]) -> list[list[object]]:
-    """Every file with its size and time: what has changed is scored anew."""
+    """Every file with its size and modification time, so that rows of changed files are not reused."""
     return [
         [track.name, stem, str(path), path.stat().st_size, path.stat().st_mtime_ns]
         for track in tracks

@@ -1,4 +1,4 @@
-"""Files of scores: written by evaluation and scoring, read for tables and reports."""
+"""Score files: written by evaluation and scoring, read for tables and reports."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _NAME = re.compile(r"\w[\w.-]{0,63}")
 def write_results(
     folder: Path, rows: Sequence[Row], protocol: ScoringProtocol, model: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with the averages and the facts.
+    """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with averages and metadata, too.
 
     Args:
-        folder: where; made if need be.
-        rows: at least one.
-        protocol: under which they were made.
-        model: the system that this is about; the others stand beside it.
-        facts: what else belongs beside the numbers, in plain types.
+        folder: output folder; created if missing.
+        rows: rows of scores, at least one.
+        protocol: protocol by which the rows were scored.
+        model: name of the system that the file is about; all others are baselines.
+        facts: more entries of ``scores.json``, as plain types.
     """
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(rows[0]))
@@ -53,23 +53,23 @@ def write_results(
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),
     }
-    lines = table.getvalue().encode(errors="backslashreplace")  # names of files need not be text
+    lines = table.getvalue().encode(errors="backslashreplace")  # file names may hold bytes that are not UTF-8
     write_all(folder, {"scores.csv": lines, "scores.json": as_json(content, rows).encode()})
 
 
 def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """A file of scores: the content, then the rows, one a line, which is legible and half the size."""
+    """A score file as JSON: the content, then one row per line, which is legible and half the size of indented rows."""
     head = json.dumps(content, indent=1, allow_nan=False).removesuffix("\n}")
     lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)
     return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'
 
 
 def ranked(values: Mapping[str, Sequence[float]], first: Collection[str] = (MIXTURE,)) -> list[str]:
-    """The names of systems: some first, the others from the worst to the best by the mean of their values.
+    """Sort names of systems: those of `first`, then the others from the worst to the best by the mean of their values.
 
     Args:
-        values: name to averages, one a source; none for no score.
-        first: the names that come first.
+        values: name to the averages of its sources in dB; empty for no score.
+        first: names that come first.
     """
 
     def rank(name: str) -> tuple[bool, float]:
@@ -81,16 +81,16 @@ def ranked(values: Mapping[str, Sequence[float]], first: Collection[str] = (MIXT
 
 @dataclass(frozen=True)
 class ScoresFile:
-    """One file of scores.
+    """The content of a score file.
 
     Attributes:
-        name: of its model in a report.
+        name: name of the file in a report: the user's, else that of its folder (``scores.json``) or its stem.
         named: whether the user gave the name.
-        path: the file.
-        protocol: name, hash, metrics, headline, average.
-        model: the system that the file is about; all others are baselines.
-        audio: where the sounds were that were scored.
-        rows: one a clip, system and source.
+        path: path of the file.
+        protocol: name, hash, metrics, headline and average of the protocol.
+        model: name of the system that the file is about; all others are baselines.
+        audio: location of the scored audio; empty if it is not recorded.
+        rows: one row per clip, system and source.
     """
 
     name: str
@@ -103,13 +103,13 @@ class ScoresFile:
 
 
 def read_scores(inputs: Sequence[str | Path]) -> list[ScoresFile]:
-    """Read files of scores.
+    """Read and check score files.
 
     Args:
-        inputs: files, folders that hold a ``scores.json``, or NAME=PATH of either.
+        inputs: files, folders with a ``scores.json``, or NAME=PATH of either.
 
     Raises:
-        UserError: one is missing, no file of scores or without rows, or two have the same name.
+        UserError: a file is missing, is not a score file or has no rows, or two files have one name.
     """
     files = [_read(str(text)) for text in inputs]
     for file in files:
@@ -121,14 +121,14 @@ def read_scores(inputs: Sequence[str | Path]) -> list[ScoresFile]:
 
 def _read(text: str) -> ScoresFile:
     name, path = "", Path(text)
-    if "=" in text and not os.path.exists(text):  # a run folder of a sweep has = in its name
+    if "=" in text and not os.path.exists(text):  # run folders of sweeps have = in their names
         name, _, rest = text.partition("=")
         path = Path(rest)
     if not str(path.name) and not path.is_absolute() and text not in (".", "./"):
         raise UserError(f"{text!r} names no file: give a scores.json, its folder, or NAME=PATH of either")
     path = path / "scores.json" if os.path.isdir(path) else path
     try:
-        with path.open("rb") as file:  # which may be a pipe, or a device that has no end
+        with path.open("rb") as file:  # limited: it may be a pipe, or an endless device
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise UserError(f"{path} has more than {_MOST_BYTES >> 20} MB: name a scores.json with fewer clips")
@@ -136,7 +136,7 @@ def _read(text: str) -> ScoresFile:
         del data
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a scores.json or its folder") from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not even text
+    except (ValueError, RecursionError) as error:  # not JSON, or not text
         raise UserError(f"{path} is no JSON: name a scores.json that evaluate or score wrote") from error
     problem = clean(_problem(content))
     if problem:
@@ -148,7 +148,7 @@ def _read(text: str) -> ScoresFile:
 
 
 def _problem(content: Any) -> str:
-    """What keeps a file's content from being scores; '' if nothing does."""
+    """The first error in the content of a score file; '' for none."""
     protocol = content.get("protocol") if isinstance(content, dict) else None
     keys = {"name": str, "hash": str, "headline": dict, "metrics": list, "average": str}
     if not isinstance(protocol, dict) or not all(isinstance(protocol.get(key), kind) for key, kind in keys.items()):
@@ -159,7 +159,7 @@ def _problem(content: Any) -> str:
     if not all(isinstance(word, str) for word in words) or not isinstance(content.get("audio") or {}, dict):
         return "has a protocol or a place of its sounds that is not understood"
     if not all(_NAME.fullmatch(metric) for metric in (*protocol["metrics"], *protocol["headline"])):
-        return "has a metric whose name is none"  # pictures are named by it
+        return "has a metric whose name is none"  # it is part of the names of figures
     if not protocol["headline"] or protocol["average"] not in AVERAGES:
         return f"has a protocol without headline metrics, or with an average other than {', '.join(AVERAGES)}"
     if len({*protocol["metrics"], *protocol["headline"]}) > _MOST_METRICS:

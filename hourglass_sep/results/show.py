@@ -1,4 +1,4 @@
-"""Tables of scores on the screen."""
+"""Tables of scores on the terminal."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from hourglass_sep.support.screen import Screen
 from hourglass_sep.support.terminal import clean, printing, tell_path
 
 _COLUMNS = 100
-"""The widest table where the output is no terminal."""
+"""Width of a report's tables in characters; narrower only on a narrower terminal."""
 
 
 def table(title: str, labels: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of scores: a section for each system, a row for each of its sources.
 
     Args:
-        title: what stands above it.
-        labels: of the columns of numbers.
-        rows: system, source and a cell for each label; a system's rows in a row.
+        title: title above the table.
+        labels: headers of the columns of numbers.
+        rows: system, source and one cell per label; the rows of a system follow each other.
     """
     result = Table("", title=Text(clean(title)))
     for label in labels:
@@ -44,7 +44,7 @@ def table(title: str, labels: Sequence[str], rows: Sequence[Sequence[str]]) -> T
 
 
 def show_scores(folder: Path) -> None:
-    """Print the table of the scores that `write_results` left in a folder, and what a reader has to know."""
+    """Print a table of the ``scores.json`` in a folder, with its protocol and notes on missing scores."""
     content = json.loads((folder / "scores.json").read_text())
     protocol, summary = content["protocol"], content["summary"]
     labels = list(protocol["headline"].values())
@@ -75,7 +75,7 @@ def show_scores(folder: Path) -> None:
 
 
 def show_report(report: Report) -> None:
-    """Print a report's tables, within 100 columns, and the files."""
+    """Print a report's tables, at most `_COLUMNS` wide, and the paths of its files."""
     console = Screen(width=min(Screen().width, _COLUMNS) if sys.stdout.isatty() else _COLUMNS)
     for part in report.parts:
         separator = " " if len(part.pool.headline) <= 3 else "\n"

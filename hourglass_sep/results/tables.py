@@ -1,4 +1,4 @@
-"""The numbers of a report: averages with intervals, paired differences, the worst clips, and their Markdown."""
+"""Tables of a report: averages with intervals, paired differences and worst clips, as records and as Markdown."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import clean
 
 Record = dict[str, Any]
-"""A line of a table: plain values under the names of its columns, None for no score."""
+"""A row of a table: column name to plain value, None for no score."""
 
 EVERYONE = "all"
+"""Group name of the averages over all clips."""
 
 _NAMES = ("protocol", "hash")
 _NUMBERS = ("clips", "value", "low", "high")
@@ -26,16 +27,19 @@ COLUMNS = {
     "differences": [*_NAMES, "system", "minus", "source", "metric", *_NUMBERS],
     "worst": [*_NAMES, "rank", "clip", "system", "source"],
 }
-"""Of the tables; the worst clips have a column for each metric too."""
+"""Table to the names of its columns; the worst clips have a column for each listed metric, too."""
 
 
 def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Record]:
     """Averages with 95 % intervals for all clips and for every singer, by system, source and headline metric.
 
     Args:
-        pool: the scores.
-        seed: of the bootstrap.
-        resample: what is drawn, a name of `choices.RESAMPLED`; a singer's own row always draws clips.
+        pool: scores of one protocol.
+        seed: random seed of the bootstrap.
+        resample: unit that is drawn, a name from `choices.RESAMPLED`; rows of a single singer always draw clips.
+
+    Returns:
+        Records with the columns ``COLUMNS["scores"]``, values in dB.
     """
     singers = sorted(set(pool.singers.values()))
     parts: dict[str, set[str] | None] = {EVERYONE: None}
@@ -58,10 +62,20 @@ def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Rec
 def difference_records(
     pool: Pool, first: ScoredSystem, second: ScoredSystem, seed: int = 0, resample: str = "clip"
 ) -> list[Record]:
-    """The first system's average minus the second's over the clips of both, by source and headline metric.
+    """The first system's average minus the second's over their common clips, by source and headline metric.
+
+    Args:
+        pool: scores of one protocol.
+        first: the first system.
+        second: the second system.
+        seed: random seed of the bootstrap.
+        resample: unit that is drawn, a name from `choices.RESAMPLED`.
+
+    Returns:
+        Records with the columns ``COLUMNS["differences"]``, values in dB.
 
     Raises:
-        UserError: no clip in common, or clips of different lengths.
+        UserError: the systems have no clip in common, or a clip has two lengths.
     """
     common = first.rows.keys() & second.rows.keys()
     if not common:
@@ -84,7 +98,7 @@ def difference_records(
 
 
 def worst_records(pool: Pool, system: ScoredSystem, metric: str, count: int) -> list[Record]:
-    """The clips and sources with a system's lowest scores, the worst first."""
+    """The (clip, source) pairs with the lowest scores of a system, at most `count`, the worst first."""
     rows = [row for source in pool.sources for row in system.rows.values() if row["source"] == source]
     scored = {(clip, source) for source in pool.sources for clip in system.column(source, metric).clips}
     rows = sorted((row for row in rows if (row["clip"], row["source"]) in scored), key=lambda row: row[metric])
@@ -97,7 +111,7 @@ def worst_records(pool: Pool, system: ScoredSystem, metric: str, count: int) -> 
 
 
 def _listed(pool: Pool, metric: str) -> list[str]:
-    """The metrics of the list of worst clips."""
+    """Metrics in the table of worst clips: the ranking metric, then the headline metrics."""
     return list(dict.fromkeys((metric, *pool.headline)))
 
 
@@ -107,7 +121,7 @@ def _identity(pool: Pool) -> Record:
 
 def _numbers(result: Interval) -> Record:
     numbers = result.clips, result.value, result.low, result.high
-    # NaN: no score, or nothing to draw from
+    # NaN: no score, or too few clips to resample
     return {name: None if math.isnan(x) else x for name, x in zip(_NUMBERS, numbers, strict=True)}
 
 
@@ -120,7 +134,13 @@ def _groups(pool: Pool, clips: Sequence[str], resample: str) -> list[str] | None
 
 
 def cell(record: Record, sign: str = "", separator: str = " ") -> str:
-    """``9.42 [9.12, 9.71]``; ``-`` for no score."""
+    """Format a value with its interval: ``9.42 [9.12, 9.71]``, or ``-`` for no score.
+
+    Args:
+        record: record with ``value``, ``low`` and ``high`` in dB.
+        sign: sign option of the format, ``+`` to print plus signs.
+        separator: text between the value and its interval.
+    """
     if record["value"] is None:
         return "-"
     numbers = [f"{record[name]:{sign}z.2f}" for name in ("value", "low", "high") if record[name] is not None]
@@ -128,7 +148,7 @@ def cell(record: Record, sign: str = "", separator: str = " ") -> str:
 
 
 def main_table(pool: Pool, scores: Sequence[Record], separator: str = " ") -> list[list[str]]:
-    """Header and rows of the table over all clips: a row per system and source, a column per headline metric."""
+    """Header and rows of the main table, over all clips: a row per system and source, a column per headline metric."""
     cells = {
         (record["system"], record["source"], record["metric"]): cell(record, separator=separator)
         for record in scores
@@ -145,7 +165,7 @@ def main_table(pool: Pool, scores: Sequence[Record], separator: str = " ") -> li
 
 
 def remarks(pool: Pool, scores: Sequence[Record]) -> list[str]:
-    """What a reader of the table must know: clips that differ, clips and averages without a score."""
+    """Notes on the main table: systems with different clips, clips and averages without a score."""
     lines = []
     if len({frozenset(system.clips) for system in pool.systems.values()}) > 1:
         counts = ", ".join(f"{name} {len(system.clips)}" for name, system in pool.systems.items())
@@ -168,7 +188,7 @@ def remarks(pool: Pool, scores: Sequence[Record]) -> list[str]:
 
 
 def explanation(pool: Pool, seed: int, resample: str) -> str:
-    """How the numbers were made."""
+    """Caption of the main table: unit, type of average, and method and limits of the intervals."""
     text = (
         f"dB, {AVERAGES[pool.average]}; in brackets 95 % intervals, percentile bootstrap of {RESAMPLES} draws of "
         f"{resample}s, seed {seed}."
@@ -179,7 +199,7 @@ def explanation(pool: Pool, seed: int, resample: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A name or sentence as Markdown that shows it as it is: no HTML, links, pictures, formulas or line breaks."""
+    """Escape a text for Markdown: it is shown literally, without HTML, links, images, formulas or line breaks."""
     text = re.sub(r"([\\`*\[\]<>|&@#$!~]|(?<![^\W_])_|_(?![^\W_])|^[-+=])", r"\\\1", clean(text))
     text = re.sub(r"(?i)(:)(?=//)|(?<=www)(\.)", lambda found: "\\" + found[0], text)
     text = re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
@@ -187,7 +207,7 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A text as a code span, whatever backticks are in it."""
+    """A text as a Markdown code span; it may hold backticks."""
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{clean(text)}{space}{fence}"
@@ -197,8 +217,8 @@ def markdown(rows: Sequence[Sequence[str]], words: int = 2) -> str:
     """A Markdown table.
 
     Args:
-        rows: the header, then the others.
-        words: how many columns on the left are words; the others are aligned to the right.
+        rows: the header, then the body.
+        words: number of text columns on the left, which are escaped; the others are numbers, aligned to the right.
     """
     header, *body = rows
     shown = [map(plain, header), *([*map(plain, row[:words]), *row[words:]] for row in body)]
@@ -208,7 +228,7 @@ def markdown(rows: Sequence[Sequence[str]], words: int = 2) -> str:
 
 
 def difference_section(pool: Pool, records: Sequence[Record]) -> str:
-    """The paired differences in Markdown."""
+    """The paired differences of two systems as Markdown."""
     labels = list(pool.headline.values())
     body = []
     for source in dict.fromkeys(record["source"] for record in records):
@@ -225,7 +245,15 @@ def _bold(text: str, record: Record) -> str:
 
 
 def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
-    """One table per source in Markdown, a row per singer and a column per system but the mixture; '' for no singers."""
+    """Averages by singer as Markdown: a table per source, a row per singer, a column per system; '' for no singers.
+
+    The mixture is left out, unless it is the only system.
+
+    Args:
+        pool: scores of one protocol.
+        scores: records of `score_records`.
+        metric: metric of the tables; the first headline metric if it is not a headline metric.
+    """
     if not pool.singers:
         return ""
     label = pool.headline.get(metric, next(iter(pool.headline.values())))
@@ -244,7 +272,7 @@ def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
 
 
 def worst_section(pool: Pool, records: Sequence[Record], metric: str) -> str:
-    """The worst clips in Markdown."""
+    """The worst clips as Markdown."""
     labels = [spelt(name) for name in _listed(pool, metric)]
     body = [
         [str(r["rank"]), r["clip"], r["source"], *("-" if r[k] is None else f"{r[k]:z.2f}" for k in labels)]

@@ -1,1 +1,1 @@
-"""Songs as files: which ones, in what order, and what is printed about them."""
+"""Separation of song files: search, planning, separation and console output."""

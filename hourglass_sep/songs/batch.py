@@ -1,4 +1,4 @@
-"""Many songs, one after the other: whatever is wrong with one does not stop the others."""
+"""Separation of many songs, one after the other: an error in one does not stop the others."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hourglass_sep.support.terminal import show_traceback
 def separate_all(
     separator: Separator | None, jobs: Sequence[Job], output: Output, log: BatchLog, verbose: bool = False
 ) -> None:
-    """Separate songs as planned, until done or interrupted.
+    """Separate songs as planned, until all are done or Ctrl-C is pressed.
 
     Args:
-        separator: what separates; None where no job is left to be done.
-        jobs: of `hourglass_sep.songs.plan.plan`.
-        output: what they were planned with.
-        log: is told what becomes of each.
-        verbose: print tracebacks, too.
+        separator: the separator; may be None if every job is skipped or has an error.
+        jobs: jobs made by `hourglass_sep.songs.plan.plan`.
+        output: the settings that the jobs were planned with.
+        log: records and prints the outcome of each job.
+        verbose: whether to print tracebacks, too.
     """
     try:
         for number, job in enumerate(jobs, 1):
@@ -38,7 +38,7 @@ def separate_all(
 
 
 def _separate_one(separator: Separator, job: Job, output: Output, log: BatchLog, place: str, verbose: bool) -> None:
-    """Separate a song; whatever is wrong with it does not stop the others."""
+    """Separate a song and log the outcome; any error is logged, not raised."""
     try:
         with log.bar(job, place) as progress:
             outcome = separate_job(separator, job, output, progress)

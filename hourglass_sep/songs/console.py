@@ -1,4 +1,4 @@
-"""What `hourglass-sep separate` says while it works and in the end."""
+"""Console output of `hourglass-sep separate`: progress, warnings, errors and the summary."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NAME_WIDTH = 24
 
 
 class BatchLog:
-    """Counts what became of the songs.
+    """Prints and records the outcome of every song.
 
     Args:
-        quiet: print errors only.
-        as_json: print an object in the end instead of paths on the way.
+        quiet: whether to print errors only.
+        as_json: whether to print one JSON object in the end, instead of the path of each file as it is written.
     """
 
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
@@ -42,19 +42,27 @@ class BatchLog:
         self._began = time.perf_counter()
 
     def begin(self, device: str) -> None:
-        """Weights are loaded, work begins."""
+        """Record the start of the separation, after the weights are loaded, and print the device."""
         self._device = device
         self._began = time.perf_counter()
         self._say(f"device: {device}")
 
     def note(self, what: str) -> None:
-        """Something that was not asked for, and no fault."""
+        """Print a note that is neither a warning nor an error."""
         if not self._quiet:
             complain(what)
 
     @contextmanager
     def bar(self, job: Job, place: str) -> Iterator[Callable[[Progress], object] | None]:
-        """A progress bar for a song, where somebody can see it."""
+        """Show a progress bar for a song if standard error is a terminal.
+
+        Args:
+            job: the song's job.
+            place: position in the batch, as ``3/12``.
+
+        Yields:
+            The callback that updates the bar; None if none is shown.
+        """
         if self._quiet or not sys.stderr.isatty():
             yield None
             return
@@ -78,7 +86,7 @@ class BatchLog:
             yield show
 
     def done(self, job: Job, outcome: Outcome) -> None:
-        """A song is separated."""
+        """Record a separated song; print its warnings and the paths of its files."""
         for note in outcome.notes:
             self._warn(note)
         if outcome.silent:
@@ -107,16 +115,16 @@ class BatchLog:
                 tell_path(path, sys.stdout)
 
     def skipped(self, job: Job) -> None:
-        """A song's files exist."""
+        """Record a song that is skipped because its files exist."""
         self._add(job, "skipped", stems={name: str(path) for name, path in job.stems.items()})
 
     def failed(self, job: Job, why: str) -> None:
-        """A song was not separated."""
+        """Record and print an error that kept a song from being separated."""
         self._error(why)
         self._add(job, "failed", error=why)
 
     def interrupted(self, songs: int) -> None:
-        """Ctrl-C or SIGTERM."""
+        """Record and print an interruption, by Ctrl-C or SIGTERM, of a batch of `songs` songs."""
         done = sum(row["status"] != "failed" for row in self._rows)
         self._interrupted = True
         self._error(
@@ -125,7 +133,11 @@ class BatchLog:
         )
 
     def finish(self) -> int:
-        """Say how it went; the exit code."""
+        """Print the summary, or the JSON object.
+
+        Returns:
+            The exit code: 1 if a song failed or the batch was interrupted, else 0.
+        """
         failed = sum(row["status"] == "failed" for row in self._rows)
         worked = [row for row in self._rows if row["status"] == "done"]
         sound = sum(row["duration_seconds"] for row in worked)
@@ -181,7 +193,7 @@ class BatchLog:
 
 
 def _clock(seconds: float) -> str:
-    """Seconds as people write them: 5.3 s, 3:45, 1:02:03."""
+    """Format a duration in seconds: ``5.3 s``, ``3:45``, ``1:02:03``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Which files come of songs, settled before any work starts."""
+"""Planning: the output files of all songs are named and checked before any song is separated."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ _FIELDS = ("folder", "track", "trackext", "stem", "ext")
 
 @dataclass(frozen=True)
 class Output:
-    """What is made of every song.
+    """Settings of the output, the same for all songs.
 
     Attributes:
-        folder: all files are below it.
-        filename: of a stem below that, with the fields {folder}, {track}, {trackext}, {stem} and {ext}.
-        stems: the sources that are written.
-        two_stems: this source, and under the name no_SOURCE the rest; instead of ``stems``.
-        other_method: how the rest is made: ``add`` the other sources, ``minus`` takes the source from the mixture,
-            ``none`` writes no rest.
-        format: a key of `hourglass_sep.audio.FORMATS`.
-        bit_depth: one of `hourglass_sep.audio.DEPTHS`; the song's by default.
-        clip_mode: what becomes of samples beyond full scale: ``none`` leaves it to the format, ``rescale`` turns all
-            stems of a song down by one gain, ``clamp`` cuts them off.
-        start_seconds: where in the song to begin.
-        duration_seconds: how much of it to separate.
-        stream: which of several audio streams, from 1; the default one if None.
-        picture: draw one, too.
-        overwrite: replace files.
-        skip_existing: leave out files that are there, and songs all of whose files are.
+        folder: folder of all output files.
+        filename: pattern of a stem's path below the folder, with the fields {folder}, {track}, {trackext}, {stem} and
+            {ext}.
+        stems: sources to write.
+        two_stems: source to write together with the rest, which is named no_SOURCE; replaces ``stems``.
+        other_method: computation of the rest: ``add`` sums the other sources, ``minus`` subtracts the source from the
+            mixture, ``none`` writes no rest.
+        format: format of the stems, a key of `hourglass_sep.audio.FORMATS`.
+        bit_depth: bit depth, one of `hourglass_sep.songs.choices.BIT_DEPTHS`; the song's by default.
+        clip_mode: treatment of samples beyond full scale: ``none`` leaves them to the format, ``rescale`` turns all
+            stems of a song down by one gain, ``clamp`` clips them at full scale.
+        start_seconds: start of the separated excerpt in the song, in seconds.
+        duration_seconds: duration of the excerpt in seconds; to the end of the song if None.
+        stream: number of the audio stream, from 1; the file's default stream if None.
+        picture: whether to draw spectrograms and masks, too.
+        overwrite: whether to replace existing files.
+        skip_existing: whether to leave out existing files, and songs all of whose files exist.
     """
 
     folder: Path = Path(OUT)
@@ -82,17 +83,22 @@ class Output:
 
     @property
     def names(self) -> list[str]:
-        """The stems' names, in the order in which they are written."""
+        """Names of the stems, in the order in which they are written."""
         if self.two_stems is None:
             return list(dict.fromkeys(self.stems))
         return [self.two_stems] + [f"no_{self.two_stems}"] * (self.other_method != "none")
 
     def path(self, song: Song, stem: str, suffix: str) -> Path:
-        """Where a stem goes.
+        """Path of a stem.
+
+        Args:
+            song: the song.
+            stem: name of the stem, or `PICTURE`.
+            suffix: suffix of the file, without a dot.
 
         Raises:
-            SettingError: that is no name for a file.
-            AudioError: the song's name makes it one outside of the folder.
+            SettingError: the pattern gives an invalid file name, or the suffix of another format.
+            AudioError: the song's name leads to a path outside of the folder.
         """
         name = self.filename.format(**_fields(song), stem=stem, ext=suffix).lstrip("/" + os.sep)
         other = Path(name).suffix.lower().lstrip(".")
@@ -106,10 +112,10 @@ class Output:
 
 
 def _check_filename(text: str) -> None:
-    """Look at a pattern for names.
+    """Check a pattern of file names.
 
     Raises:
-        SettingError: not to be read, with a field that does not exist, or for files outside of the folder.
+        SettingError: the pattern has invalid syntax or an unknown field, or leads outside of the folder.
     """
     try:
         parts = list(Formatter().parse(text))
@@ -129,31 +135,31 @@ def _check_filename(text: str) -> None:
 
 
 def _leaves(name: str) -> bool:
-    """Whether a name could lead out of the folder that it is put behind."""
+    """Whether a name, joined to a folder, could lead outside of it: it is absolute or has ``..``."""
     path = Path(name)
     return bool(path.anchor) or ".." in path.parts
 
 
 def _fields(song: Song) -> dict[str, str]:
-    """What a song puts into the names of its stems."""
+    """Values of a song for the fields of the file name pattern."""
     folder = song.path.parent
-    if folder.name in ("", ".."):  # a song of the current folder, or above
+    if folder.name in ("", ".."):  # the path is relative to the current folder, or to one above it
         folder = identity(folder)
     return {"folder": folder.name or "root", "track": song.track, "trackext": song.path.suffix.lstrip(".")}
 
 
 @dataclass
 class Job:
-    """A song and what comes of it.
+    """A song and its output files.
 
     Attributes:
         song: the song.
-        info: its header; None if the file cannot be read.
-        subtype: the sample format of its stems.
+        info: header of the song; None if the file cannot be read.
+        subtype: sample format of its stems, libsndfile's name.
         stems: stem to file.
-        picture: the picture's file.
-        error: why it cannot be separated.
-        skipped: whether all of its files are there.
+        picture: file of the picture; None for no picture.
+        error: reason why the song cannot be separated; None if it can.
+        skipped: whether the song is left out because all of its files exist.
     """
 
     song: Song
@@ -165,25 +171,29 @@ class Job:
     skipped: bool = False
 
     def leave_out(self, paths: Sequence[Path]) -> None:
-        """Do not make these files."""
+        """Remove files from the job, so that they are not written."""
         self.stems = {name: path for name, path in self.stems.items() if path not in paths}
         self.picture = None if self.picture in paths else self.picture
 
     @property
     def outputs(self) -> list[Path]:
-        """All files."""
+        """All output files: the stems, then the picture."""
         return list(self.stems.values()) + ([self.picture] if self.picture else [])
 
 
 def plan(songs: Sequence[Song], output: Output) -> list[Job]:
-    """Look at every song and settle the names of its files.
+    """Read the header of every song and determine its output files. Nothing is written.
+
+    Args:
+        songs: the songs.
+        output: settings of the output.
 
     Returns:
-        A job for each song, in their order. One that cannot be read has an error, and does not keep the others from
-        being separated.
+        A job for each song, in their order. The job of a song that cannot be read has an error; the others can still
+        be separated.
 
     Raises:
-        UserError: a file would be replaced, written twice, or cannot hold what it should; nothing was written.
+        UserError: a file would be replaced or written twice, or the format cannot hold a song's stems.
     """
     jobs = []
     for song in songs:
@@ -196,7 +206,7 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
         except AudioError as error:
             job.error = str(error)
             continue
-        except Exception as error:  # of the decoders, by a file that nobody has thought of
+        except Exception as error:  # of a decoder, by an unforeseen kind of damage
             job.error = f"{song.path} cannot be opened ({type(error).__name__}: {error}): please report it"
             continue
         job.subtype = audio.choose_subtype(song.path, job.info, output.format, output.bit_depth)
@@ -209,12 +219,12 @@ def plan(songs: Sequence[Song], output: Output) -> list[Job]:
 
 
 def _names(song: Song, output: Output) -> tuple[dict[str, Path], Path | None]:
-    """The files of a song: stems by name, and the picture.
+    """Paths of a song's stems, by name, and of its picture.
 
     Raises:
-        SettingError: no names for files.
-        AudioError: outside of the folder for stems, or no names at all.
-        FileError: longer than the file system takes.
+        SettingError: the pattern gives an invalid file name.
+        AudioError: a path is outside of the folder, or the song's name is empty or has ``..``.
+        FileError: a path is longer than the file system allows.
     """
     if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
         raise AudioError(f"{song.path} gives its stems no name: rename it")
@@ -226,6 +236,11 @@ def _names(song: Song, output: Output) -> tuple[dict[str, Path], Path | None]:
 
 
 def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
+    """Check that no two outputs share a path and none replaces a song; apply ``skip_existing`` and ``overwrite``.
+
+    Raises:
+        UserError: outputs collide with each other, with a song, or with an existing file or folder.
+    """
     inputs = {identity(job.song.path): job.song.path for job in jobs}
     owners: dict[str, Job] = {}
     for job in jobs:
@@ -257,7 +272,7 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
 
 
 def _way_out(jobs: Sequence[Job], output: Output) -> str:
-    """How all songs could get different names."""
+    """Advice for songs whose outputs collide: a pattern that gives all of them different names, if there is one."""
     inputs = {identity(job.song.path) for job in jobs}
     for names in ("{track}", "{track}.{trackext}", "{folder}/{track}", "{folder}/{track}.{trackext}"):
         other = replace(output, filename=names + "/{stem}.{ext}")
@@ -273,5 +288,5 @@ def _way_out(jobs: Sequence[Job], output: Output) -> str:
 
 
 def _key(path: Path) -> str:
-    """Equal for what is one file, be it on a file system that ignores case."""
+    """Key of a path, equal for paths that are one file on a file system that ignores case."""
     return os.path.abspath(path).casefold()

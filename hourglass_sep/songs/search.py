@@ -1,4 +1,4 @@
-"""Finding songs: files, folders, patterns and lists of names become songs, each real file once."""
+"""Search for songs: files, folders, patterns and lists of names are resolved to songs, each real file once."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Song:
-    """A song as it was found.
+    """A song that was found, or the error of a name without a song.
 
     Attributes:
         path: the file.
-        track: its name for the stems' files; with the folders below the one that was searched.
-        error: why there is none.
+        track: name for the stems' files; in a searched folder, the path relative to it, without the suffix.
+        error: reason why there is no song; None if there is one.
     """
 
     path: Path
@@ -46,17 +46,20 @@ def find_songs(
     out: Path,
     note: Callable[[str], object] = lambda text: None,
 ) -> list[Song]:
-    """Songs by file, folder, pattern or list.
+    """Find songs by file, folder, pattern or list.
 
     Args:
-        arguments: what the user named; ``-`` stands for the list.
-        recursive: search folders.
-        listed: more files, folders or patterns, see `names_on`; read only if ``-`` is there.
-        out: a folder that is not searched, as stems lie there.
-        note: called with a line for each folder in which files were left out.
+        arguments: files, folders and patterns given by the user; ``-`` stands for the list.
+        recursive: whether to search folders.
+        listed: the list: more files, folders or patterns, see `names_on`; read only if ``-`` is an argument.
+        out: folder of the stems, which is not searched.
+        note: callback, called with one line for each folder in which files were left out.
+
+    Returns:
+        The songs in the order in which they were found, and names without a song, which have an error.
 
     Raises:
-        UserError: no songs at all, or a folder that is searched and written to.
+        UserError: no song is named, or the folder to search is the folder of the stems.
     """
     found: dict[Path, Song] = {}
     for argument in arguments:
@@ -69,7 +72,7 @@ def find_songs(
 
 
 def identity(path: Path) -> Path:
-    """The file or folder behind all links, as a path that can be compared."""
+    """Absolute path of a file or folder with all links resolved, for comparison with others."""
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError):  # ValueError: a NUL in the name
@@ -77,16 +80,17 @@ def identity(path: Path) -> Path:
 
 
 def names_on(stream: IO[Any]) -> Iterator[str]:
-    """Names on standard input: one a line, or with NULs between them, as ``find -print0`` writes them.
+    """Read names from standard input: one per line, or separated by NULs, as ``find -print0`` writes them.
 
     Args:
-        stream: text or bytes. Names need not be in the file system's encoding. A byte order mark is left out.
+        stream: stream of text or bytes. Names may be invalid in the file system's encoding. A byte order mark is
+            removed.
 
     Yields:
         Each name once.
 
     Raises:
-        UserError: no list: binary data, as of a song, longer than 16 MiB, or not to be read.
+        UserError: the stream holds binary data, such as a song, or more than 16 MiB, or cannot be read.
     """
     binary = getattr(stream, "buffer", stream)
     data = bytearray()
@@ -99,7 +103,7 @@ def names_on(stream: IO[Any]) -> Iterator[str]:
                     "one a line; name a song itself instead"
                 )
             if len(data) <= _BLOCK_BYTES:
-                _refuse_binary(_split(bytes(data))[:-1])  # before waiting for the rest; the last name may go on
+                _refuse_binary(_split(bytes(data))[:-1])  # before waiting for the rest; the last name may be incomplete
     except OSError as error:
         raise UserError(f"standard input cannot be read ({error.strerror}): give names of songs there") from error
     names = _split(bytes(data))
@@ -109,7 +113,7 @@ def names_on(stream: IO[Any]) -> Iterator[str]:
 
 def _split(data: bytes) -> list[str]:
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if data.startswith(mark):  # as PowerShell writes lists
+        if data.startswith(mark):  # PowerShell writes lists in UTF-16
             with suppress(UnicodeDecodeError):
                 data = data.decode(encoding).encode()
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -118,7 +122,12 @@ def _split(data: bytes) -> list[str]:
 
 
 def _refuse_binary(names: list[str]) -> None:
-    """Tell data from names: most of what looks like none is no file's either."""
+    """Check that names read from a stream are not binary data.
+
+    Raises:
+        UserError: of the names that are too long or have control characters, more do not exist as files than there
+            are existing files among all names.
+    """
     strange = [name for name in names if len(name) > _NAME_BYTES or _CONTROLS.search(name)]
     if not strange or sum(not os.path.lexists(name) for name in strange) <= sum(map(os.path.lexists, names)):
         return
@@ -154,7 +163,7 @@ def _named(name: str, recursive: bool, out: Path, note: Callable[[str], object])
 
 
 def _matches(pattern: str, out: Path) -> list[str]:
-    """Files and folders of a pattern; ``**`` stands for a folder and all below, as in `_Tree`."""
+    """Files and folders that match a pattern; ``**`` matches a folder and all folders that `_Tree` finds below it."""
     parts = Path(pattern).parts
     if "**" not in parts:
         return sorted(glob.glob(pattern))
@@ -168,22 +177,23 @@ def _matches(pattern: str, out: Path) -> list[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a loop, or through a folder that is locked
+    except OSError:  # a link in a loop, or through a folder without access
         return False
 
 
 @dataclass
 class _Tree:
-    """What lies below a folder, through links, too: each real folder once, under its own name if it is below.
+    """Recursive search of a folder for songs, which follows links.
 
-    Hidden files and folders are left out, and the folder of the stems. Links to folders around the one that is searched
-    are not followed: they lead everywhere.
+    Each real folder is searched once, under its own path if that is below the folder, else under that of a link.
+    Hidden files and folders and the folder of the stems are left out. Links to folders that contain the searched one
+    are not followed: they would extend the search beyond it.
 
     Attributes:
-        folder: where to begin.
-        out: the folder of the stems.
-        folders: all that were searched.
-        songs: what the suffixes say is sound, and with an error what cannot be looked at.
+        folder: the folder to search.
+        out: folder of the stems.
+        folders: all folders that were searched.
+        songs: files with a suffix of audio or video, and, with an error, places that cannot be read.
     """
 
     folder: Path
@@ -201,7 +211,7 @@ class _Tree:
         seen: set[Path] = set()
         folders, links = [self.folder], list[Path]()
         while folders or links:
-            place = folders.pop() if folders else links.pop(0)  # real ones first
+            place = folders.pop() if folders else links.pop(0)  # real folders before links
             real = identity(place)
             if place != self.folder and self._top != real and self._top.is_relative_to(real):
                 self._around.append(self._name(place))
@@ -212,10 +222,11 @@ class _Tree:
                 links += linked
 
     def _is_of_stems(self, real: Path) -> bool:
+        """Whether a real path is in the folder of the stems, unless the search itself begins in there."""
         return real.is_relative_to(self._stems) and not self._top.is_relative_to(self._stems)
 
     def _search(self, place: Path) -> tuple[list[Path], list[Path]]:
-        """Look at one folder; return the folders in it and the links to folders."""
+        """Search one folder, not recursively; return its folders and its links to folders."""
         try:
             with os.scandir(place) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -255,7 +266,7 @@ class _Tree:
 
     @property
     def left_out(self) -> str:
-        """One line about what was passed over, or nothing."""
+        """One line about the files and folders that were left out; '' for none."""
         types = [kind for kind, _ in self._types.most_common()]
         kinds = (
             (sum(self._types.values()), "no sound by name", types),

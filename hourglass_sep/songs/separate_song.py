@@ -1,4 +1,4 @@
-"""Separating one song from file to files, in constant memory, so that whole files or none appear."""
+"""Separation of one song, from file to files, in constant memory. Outputs appear only when all are complete."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _SPOOL_SAMPLES = 1 << 18
 
 @dataclass
 class Outcome:
-    """What became of a song.
+    """Measurements of the separation of a song.
 
     Attributes:
-        duration_seconds: of what was separated.
-        work_seconds: how long that took, reading and writing included.
-        clipped_samples: of all stems, beyond what their format can hold.
-        peak: the highest sample of the stems, 1 for full scale.
-        gain: that all stems were multiplied with.
-        silent: whether the song was.
-        notes: what is to be said of how the song was read.
+        duration_seconds: duration of the separated audio in seconds.
+        work_seconds: time that the separation took in seconds, reading and writing included.
+        clipped_samples: number of samples, of all stems, that were clipped to the range of their format.
+        peak: largest absolute sample of the stems, 1 for full scale.
+        gain: factor that all stems were multiplied by.
+        silent: whether all samples of the song were 0.
+        notes: warnings about the decoding of the song.
     """
 
     duration_seconds: float = 0.0
@@ -51,7 +51,7 @@ class Outcome:
 
     @property
     def real_time_factor(self) -> float:
-        """Work per second of sound."""
+        """Seconds of work per second of audio."""
         return self.work_seconds / max(self.duration_seconds, 1e-9)
 
 
@@ -59,16 +59,16 @@ def separate_file(separator: Separator, path: str | Path, out: str | Path, **set
     """Write ``out/NAME/vocals.wav`` and ``accompaniment.wav`` at the song's rate, channels, length and bit depth.
 
     Args:
-        separator: what separates.
-        path: the song.
-        out: the folder for all songs.
-        settings: others of `hourglass_sep.songs.plan.Output`.
+        separator: the separator.
+        path: file of the song.
+        out: folder of the stems of all songs.
+        settings: more settings, fields of `hourglass_sep.songs.plan.Output`.
 
     Returns:
-        The stems' files.
+        Paths of the stems.
 
     Raises:
-        UserError: the song cannot be read, or stems not written; nothing is left there.
+        UserError: the song cannot be read, or the stems cannot be written; no file is left behind.
     """
     output = Output(Path(out), **settings)
     (job,) = plan([Song(Path(path), Path(path).stem)], output)
@@ -85,13 +85,14 @@ def separate_job(
     """Separate a song as planned.
 
     Args:
-        separator: what separates.
-        job: of `hourglass_sep.songs.plan.plan`, without an error.
-        output: what the job was planned with.
-        progress: called after every few windows.
+        separator: the separator.
+        job: job made by `hourglass_sep.songs.plan.plan`, without an error.
+        output: the settings that the job was planned with.
+        progress: callback, called after every few windows of the network.
 
     Raises:
-        AudioError: the song cannot be read to its end.
+        AudioError: the song cannot be read to its end, or has changed since it was planned.
+        NotFiniteError: the stems have NaN or infinite samples.
         FileError: a file cannot be written.
     """
     assert job.info is not None
@@ -118,7 +119,7 @@ def separate_job(
             outcome.duration_seconds += mixture.shape[-1] / rate
             outcome.silent = outcome.silent and not mixture.any()
             _append(_chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output), job, sinks, outcome)
-            del mixture, sources  # or the next segment would be worked on beside this one
+            del mixture, sources  # frees this segment's memory before the next one is separated
         if spools:
             outcome.gain = 1 / max(outcome.peak, 1.0)
             for spool, write in zip(spools, writers, strict=True):
@@ -138,6 +139,7 @@ def _refuse_not_finite(sources: Tensor, job: Job, separator: Separator) -> None:
 
 
 def _expected_samples(info: audio.Info, output: Output) -> int | None:
+    """Number of samples per channel to separate; None if neither the song's length nor a duration is known."""
     rate = info.sample_rate_hz
     rest = None if info.n_samples is None else max(info.n_samples - audio.samples_of(output.start_seconds, rate), 0)
     wanted = None if output.duration_seconds is None else audio.samples_of(output.duration_seconds, rate)
@@ -145,13 +147,14 @@ def _expected_samples(info: audio.Info, output: Output) -> int | None:
 
 
 def _append(stems: Mapping[str, Tensor], job: Job, sinks: Sequence[Callable[[Tensor], int]], outcome: Outcome) -> None:
+    """Write a block (C, N) of every stem, and update the peak and the count of clipped samples."""
     for name, sink in zip(job.stems, sinks, strict=True):
         outcome.peak = max(outcome.peak, float(stems[name].abs().max()))
         outcome.clipped_samples += sink(stems[name])
 
 
 def _chosen(mixture: Tensor, sources: Mapping[str, Tensor], output: Output) -> dict[str, Tensor]:
-    """The stems that are written, by name."""
+    """The stems to write, name to waveform (C, N)."""
     one = output.two_stems
     if one is None:
         stems = {name: sources[name] for name in output.names}
@@ -167,7 +170,7 @@ def _chosen(mixture: Tensor, sources: Mapping[str, Tensor], output: Output) -> d
 
 
 class _Spool:
-    """A stem kept on the disk, in float32, until the loudest sample of the song is known; a file without a name."""
+    """A stem in an unnamed temporary file, in float32, until the peak of the song, and so the gain, is known."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -194,7 +197,7 @@ class _Spool:
 
 
 def _draw(separator: Separator, job: Job, output: Output, duration_seconds: float, path: Path) -> None:
-    """Draw mixture, masks and stems of the middle of what was separated."""
+    """Draw mixture, masks and stems of the middle of the separated audio, at most `_PICTURE_SECONDS`."""
     from hourglass_sep.plotting.separation import picture
 
     start = output.start_seconds + max(duration_seconds - _PICTURE_SECONDS, 0) / 2
