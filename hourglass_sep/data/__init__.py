@@ -1,1 +1,1 @@
-"""Data sets and the LightningDataModule over them."""
+"""Data sets and the LightningDataModules that load them."""

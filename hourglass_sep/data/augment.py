@@ -1,4 +1,4 @@
-"""Training augmentation of a pair of source signals: null object and remixing."""
+"""Training augmentation of a pair of source signals: no augmentation, and remixing."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import numpy as np
 
 from hourglass_sep.support.errors import SettingError
 
-_MOST = 24  # dB or semitones; two octaves are more than any voice is apart from another
+_MOST = 24  # dB or semitones; two octaves is more than the pitch difference between any two voices
 
 
 class Augmentation(Protocol):
-    """What is drawn for a training patch: any object with these methods. Draw from ``rng`` and nothing else."""
+    """Interface of augmentations: random draws for one training patch, with ``rng`` as the only random source."""
 
     def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
-        """The number of the clip that the voice is taken from, given the accompaniment's."""
+        """Draw the clip number of the voice, given ``clip``, that of the accompaniment."""
 
     def speed(self, rng: np.random.Generator) -> float:
-        """The speed, and pitch, that a clip is played at; 1.0 is its own."""
+        """Draw the factor by which a clip's speed and pitch are multiplied; 1.0 leaves the clip unchanged."""
 
     def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
-        """A factor for each source, float32 (S,)."""
+        """Draw a linear gain for each source, float32 (S,)."""
 
 
 class NoAugmentation:
-    """The clips as they are (the paper's recipe)."""
+    """No augmentation: clips remain unchanged (the paper's recipe)."""
 
     def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
-        """The same clip."""
+        """Return ``clip``: the voice comes from the clip of the accompaniment."""
         return clip
 
     def speed(self, rng: np.random.Generator) -> float:
-        """Its own."""
+        """Return 1.0: speed and pitch remain unchanged."""
         return 1.0
 
     def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
-        """All 1."""
+        """Return gains of 1, float32 (S,)."""
         return np.ones(n_sources, dtype=np.float32)
 
 
@@ -44,12 +44,13 @@ class Remix:
     """Voice and accompaniment from different clips, each at a random level and speed.
 
     Args:
-        probability: the share of patches whose voice comes from another clip than their accompaniment.
-        gain_db: levels are drawn uniformly from +-gain_db.
-        semitones: speeds are drawn such that pitches move by up to +-semitones, formants with them: other singers.
+        probability: share of patches whose voice is taken from a randomly drawn clip.
+        gain_db: largest gain in dB; gains are uniform in dB from -gain_db to +gain_db.
+        semitones: largest pitch change; speeds are uniform in semitones from -semitones to +semitones. Formants move
+            with the pitch, which resembles other singers.
 
     Raises:
-        ValueError: a probability outside [0, 1], or another number outside [0, 24].
+        ValueError: probability outside [0, 1], or gain_db or semitones outside [0, 24].
     """
 
     def __init__(self, probability: float = 0.5, gain_db: float = 5.0, semitones: float = 0.0) -> None:
@@ -63,14 +64,14 @@ class Remix:
         self.semitones = semitones
 
     def partner(self, rng: np.random.Generator, clip: int, n_clips: int) -> int:
-        """Another clip in ``probability`` of the cases, possibly the same one by chance."""
+        """Draw any clip with ``probability``, which may be ``clip`` by chance; otherwise return ``clip``."""
         other = int(rng.integers(n_clips))
         return other if rng.random() < self.probability else clip
 
     def speed(self, rng: np.random.Generator) -> float:
-        """A factor, uniform in semitones."""
+        """Draw a speed factor, uniform in semitones."""
         return float(2 ** (rng.uniform(-self.semitones, self.semitones) / 12)) if self.semitones else 1.0
 
     def gains(self, rng: np.random.Generator, n_sources: int) -> np.ndarray:
-        """Factors (S,) between -gain_db and +gain_db, uniform in dB."""
+        """Draw linear gains, float32 (S,), uniform in dB between -gain_db and +gain_db."""
         return (10 ** (rng.uniform(-self.gain_db, self.gain_db, n_sources) / 20)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The LightningDataModule: random patches to train on, whole clips to validate and test on."""
+"""LightningDataModules: random patches for training, whole clips for validation and testing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import DataError, SettingError, UserError
 
 _SYNTHETIC_SEED = 2018
-_SYNTHETIC_SECONDS = 8.0  # as long as most of MIR-1K's
+_SYNTHETIC_SECONDS = 8.0  # typical length of MIR-1K's clips
 
 
 class ClipBatch(NamedTuple):
@@ -31,7 +31,7 @@ class ClipBatch(NamedTuple):
 
     Attributes:
         name: the clip's name, the key of its scores.
-        sources: (S, N) at `SAMPLE_RATE_HZ`; the mixture is their sum.
+        sources: waveforms (S, N) at `SAMPLE_RATE_HZ`; the mixture is their sum.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ClipBatch(NamedTuple):
 
 
 class Clips(Dataset):
-    """Whole clips, read when they are asked for."""
+    """Data set of whole clips, each read on access."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self.clips = clips
@@ -52,27 +52,29 @@ class Clips(Dataset):
 
 
 class Mir1kDataModule(pl.LightningDataModule):
-    """MIR-1K, or anything laid out like it.
+    """MIR-1K, or another data set in MIR-1K's layout.
 
     Args:
         root: the folder that holds ``Wavfile``.
         spectrogram: the STFT of the patches.
-        segment_frames: T of a training patch.
-        scale: input scale, ``window`` or ``clip``; must be the separator's.
-        target: what the loss compares with, see `PatchSpectrograms`.
+        segment_frames: frames T of a training patch.
+        scale: input scale, ``window`` or ``clip``; must equal the separator's.
+        target: target of the loss, ``magnitude`` or ``phase_sensitive``; see `PatchSpectrograms`.
         augment: training augmentation.
         split: ``standard``, ``cross_singer`` or ``all``; see `hourglass_sep.data.mir1k.SPLITS`.
-        train_singers: the singers of the training part, others test.
-        validation_songs: songs set aside by ``standard``.
-        batch_size: patches per optimiser step over all devices together.
-        steps_per_epoch: optimiser steps that make an epoch; validation follows each.
-        synthetic_clips: how many clips of synthetic songs train beside the real ones, each of another singer and song
-            (`synthesize_song`; no recording is in them). Two singers are few to learn all voices from.
-        num_workers: processes that cut patches for a device, fewer where cores are; 0: the training process does.
-        seed: seed of the patches; None for other ones in every run.
+        train_singers: singers for training and validation; all others are for testing.
+        validation_songs: songs that ``standard`` sets aside for validation.
+        batch_size: patches per training batch, over all devices together.
+        steps_per_epoch: training batches per epoch; validation follows each epoch.
+        synthetic_clips: number of synthetic clips added to the training clips, each with a singer and song of its own
+            (`synthesize_song`; they contain no recordings). They add voices, as MIR-1K's training part has only two
+            singers.
+        num_workers: processes that cut patches, per device, limited by the number of cores; with 0 the training
+            process cuts them.
+        seed: seed of the patches; None draws one for each run.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -122,15 +124,15 @@ class Mir1kDataModule(pl.LightningDataModule):
         self._patches: RandomPatches | None = None
 
     def check(self, devices: int = 1, test: bool = False) -> None:
-        """Find out early, before any process is started, whether these devices can train on what there is.
+        """Check batch size and clips early, before any process is started.
 
         Args:
-            devices: how many there will be.
-            test: whether the test clips will be scored.
+            devices: number of devices.
+            test: whether the test clips will be scored, and are therefore checked.
 
         Raises:
-            UserError: the batch does not divide by them.
-            DataError: there are no clips, or one of those that will be needed is not as MIR-1K has it.
+            UserError: the batch size is not divisible by the number of devices.
+            DataError: there are no clips for training or validation, or a clip that will be used is invalid.
         """
         if self.batch_size % devices:
             raise UserError(
@@ -149,10 +151,10 @@ class Mir1kDataModule(pl.LightningDataModule):
             clip.load()
 
     def clips(self) -> Split:
-        """The clips of every part.
+        """The clips for training, validation and testing.
 
         Raises:
-            DataError: there are none under ``root``.
+            DataError: there are no clips under ``root``.
         """
         found = find_clips(self.root)
         return split_clips(found, self.split_name, self.train_singers, self.validation_songs)
@@ -160,8 +162,8 @@ class Mir1kDataModule(pl.LightningDataModule):
     def patches(self) -> RandomPatches:
         """The training patches.
 
-        The first call reads and resamples all training clips (91 MB for MIR-1K) and makes the synthetic ones (0.1 s and
-        0.5 MB each).
+        The first call reads and resamples all training clips (91 MB for MIR-1K) and synthesises the synthetic ones
+        (0.1 s and 0.5 MB each).
         """
         if self._patches is None:
             rate = self.spectrogram.sample_rate_hz
@@ -184,7 +186,8 @@ class Mir1kDataModule(pl.LightningDataModule):
         """Patches in batches of ``batch_size`` divided by the number of devices.
 
         Raises:
-            UserError: it does not divide.
+            UserError: the batch size is not divisible by the number of devices.
+            DataError: see `check`.
         """
         rank, world_size = self._place()
         self.check(world_size)
@@ -199,13 +202,13 @@ class Mir1kDataModule(pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Patches' spectrograms, made where the network is; whole clips stay as they are."""
+        """Compute the spectrograms of patches on the network's device; whole clips remain unchanged."""
         return batch if isinstance(batch, ClipBatch) else self.spectrograms(batch)
 
     def val_dataloader(self) -> DataLoader | list:
         """This rank's share of the validation clips, one at a time.
 
-        A rank without a share gets the first clip, as Lightning wants one; its scores are counted once.
+        A rank without a share gets the first clip, as Lightning requires a batch; duplicate scores are counted once.
         """
         clips = self.clips().validation
         if not clips:
@@ -214,24 +217,24 @@ class Mir1kDataModule(pl.LightningDataModule):
         return DataLoader(Clips(clips[rank::world_size] or clips[:1]), batch_size=None)
 
     def _steps_done(self) -> int:
-        """Training batches behind us; several to an optimiser step if gradients are accumulated."""
+        """Number of training batches done; with accumulated gradients there are several per optimiser step."""
         return self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
 
     def _place(self) -> tuple[int, int]:
-        """This process's rank and how many there are."""
+        """Rank of this process, and number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class SyntheticDataModule(Mir1kDataModule):
-    """Synthetic songs in MIR-1K's layout, written to ``root`` when they are first needed.
+    """Synthetic songs in MIR-1K's layout, written to ``root`` before their first use.
 
     Args:
-        root: where to write them.
-        songs: how many songs each singer sings.
-        clips_per_song: clips of each song.
-        seconds: shortest and longest clip.
+        root: the folder to write.
+        songs: number of songs by singer's name.
+        clips_per_song: number of clips of each song.
+        seconds: shortest and longest length of a clip in s.
         data_seed: seed of the songs.
-        settings: everything that `Mir1kDataModule` takes.
+        settings: further arguments of `Mir1kDataModule`.
     """
 
     def __init__(
@@ -247,10 +250,10 @@ class SyntheticDataModule(Mir1kDataModule):
         self._arguments = dict(songs), clips_per_song, (seconds[0], seconds[1]), data_seed
 
     def check(self, devices: int = 1, test: bool = False) -> None:
-        """As for real clips; they are made first."""
+        """Write the songs if necessary, then check as `Mir1kDataModule` does."""
         self.prepare_data()
         super().check(devices, test)
 
     def prepare_data(self) -> None:
-        """Write the songs unless they are there; Lightning calls this on one process per machine."""
+        """Write the songs unless they exist; Lightning calls this in one process per machine."""
         write_synthetic_mir1k(self.root, *self._arguments)

@@ -1,6 +1,6 @@
-"""MIR-1K (Hsu and Jang, 2010): finding, checking and splitting its clips.
+"""MIR-1K (Hsu and Jang, 2010): find, check and split its clips.
 
-1000 clips of 3 to 12 s, 16 kHz stereo WAV, left accompaniment, right voice, named SINGER_SONG_CLIP.wav.
+1000 clips of 3 to 12 s, 16 kHz stereo WAV, accompaniment left, voice right, named SINGER_SONG_CLIP.wav.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Clip:
     """One file of the data set.
 
     Attributes:
-        name: ``amy_9_01``; the key of every result.
+        name: SINGER_SONG_CLIP, for example ``amy_9_01``; the key of every result.
         path: the WAV file.
     """
 
@@ -37,19 +37,19 @@ class Clip:
 
     @property
     def singer(self) -> str:
-        """``amy``."""
+        """The singer's name, for example ``amy``."""
         return self.name.split("_")[0]
 
     @property
     def song(self) -> str:
-        """``amy_9``."""
+        """Singer and song number, for example ``amy_9``."""
         return self.name.rsplit("_", 1)[0]
 
     def load(self) -> Tensor:
-        """The sources (S, N) at 16 kHz, in the order of `SOURCES`.
+        """Read the sources (S, N) at 16 kHz, in the order of `SOURCES`.
 
         Raises:
-            DataError: the file is not a sound stereo 16 kHz clip with something on both channels.
+            DataError: the file cannot be read, is not stereo at 16 kHz, or has a silent channel.
         """
         remedy = "restore it from MIR-1K"
         try:
@@ -67,10 +67,13 @@ class Clip:
 
 
 def find_clips(root: str | Path) -> list[Clip]:
-    """All clips under a MIR-1K folder (the one that holds ``Wavfile``), or ``Wavfile`` itself, sorted by name.
+    """Find all clips under a MIR-1K folder, which is the one that holds ``Wavfile`` or ``Wavfile`` itself.
+
+    Returns:
+        The clips, sorted by name.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no clips.
     """
     root = at_home(root)
     folder = root / "Wavfile" if (root / "Wavfile").is_dir() else root
@@ -87,7 +90,7 @@ def find_clips(root: str | Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips train, choose and judge; see `SPLITS`."""
+    """The clips for training, for validation (choice of checkpoints and settings) and for testing; see `SPLITS`."""
 
     train: list[Clip]
     validation: list[Clip]
@@ -101,17 +104,19 @@ class Split:
 def split_clips(
     clips: Sequence[Clip], split: str, train_singers: Collection[str], validation_songs: Collection[str]
 ) -> Split:
-    """Split by singer (Hsu and Jang 2010: abjones and amy train, the other 17 test), the test part always the same.
+    """Split clips by singer; the test part does not depend on ``split``.
+
+    Hsu and Jang 2010 train on abjones and amy and test on the other 17 singers.
 
     Args:
-        clips: all clips there are.
+        clips: all clips.
         split: a name from `SPLITS`.
-        train_singers: the singers of the training part; the others are the test part. ``cross_singer``
+        train_singers: the singers for training and validation; the others are the test part. ``cross_singer``
             validates on the first and trains on the rest.
         validation_songs: the songs that ``standard`` sets aside to choose checkpoints and settings.
 
     Raises:
-        ValueError: an unknown split.
+        ValueError: unknown split.
     """
     check_choice("data.split", split, list(SPLITS))
     known = [clip for clip in clips if clip.singer in train_singers]
@@ -127,10 +132,10 @@ SPLITS: dict[str, Callable[[list[str], set[str]], Callable[[Clip], bool]]] = {
     "cross_singer": lambda singers, songs: lambda clip: clip.singer == singers[0],
     "all": lambda singers, songs: lambda clip: False,
 }
-"""Name to rule: which clips of the training singers are set aside for validation.
+"""Rules by name that select the validation clips among those of the training singers.
 
-``standard`` some songs; ``cross_singer`` a whole singer, for decisions about new singers; ``all`` none, for the last
-run of a recipe that is settled.
+``standard`` selects some songs; ``cross_singer`` a whole singer, to measure generalisation to new singers; ``all`` no
+clips, for the final run of a recipe.
 """
 
 

@@ -1,7 +1,7 @@
-"""Folders of stems, ``TRACK/STEM.wav``, as MUSDB and DSD100 have them: pairing references with estimates.
+"""Folders of stems, ``TRACK/STEM.wav``, as in MUSDB and DSD100: pairing of references with estimates.
 
-Nothing is guessed: what does not pair up is named. A file called mixture is no stem: the references' sum is what was
-separated.
+Nothing is guessed: a folder or stem without a counterpart is an error that names it. Files called mixture are ignored,
+as the mixture is the sum of the references.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from hourglass_sep.support.errors import DataError
 STEM_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 MOST_LACKING_SECONDS = 0.25
-"""By which stems may be longer or shorter than the first reference: what encoders pad and STFTs leave out."""
+"""Largest allowed difference in length from the first reference in s: for encoders' padding and STFTs' cut edges."""
 
-_EXACT = (".wav", ".flac")  # whose headers have the length
+_EXACT = (".wav", ".flac")  # formats whose headers hold the exact length
 
 
 @dataclass(frozen=True)
 class Track:
-    """One song's stems, on both sides.
+    """The stems of one song: references and estimates.
 
     Attributes:
-        name: its folder under the references' root.
-        references: stem to files that are summed.
-        estimates: stem to file.
+        name: path of its folder relative to the references' root.
+        references: by stem, the files whose sum is the reference.
+        estimates: by stem, the file of the estimate.
     """
 
     name: str
@@ -43,15 +43,16 @@ class Track:
     estimates: Mapping[str, Path]
 
     def paths(self) -> dict[str, dict[str, Any]]:
-        """All files, as plain types."""
+        """All files as absolute paths in plain types: ``references`` and ``estimates``, each by stem."""
         references = {stem: [str(path.resolve()) for path in paths] for stem, paths in self.references.items()}
         return {"references": references, "estimates": {k: str(v.resolve()) for k, v in self.estimates.items()}}
 
     def check(self) -> int:
-        """Compare all headers.
+        """Compare the headers of all files.
 
         Returns:
-            The most samples by which a stem is longer or shorter than the first one, as far as headers say.
+            The largest difference in length from the first reference in samples, over files whose headers hold exact
+            lengths.
 
         Raises:
             DataError: files differ in sample rate, channels, or by more than `MOST_LACKING_SECONDS` in length.
@@ -82,9 +83,13 @@ class Track:
         return abs(theirs - mine)
 
     def load(self) -> tuple[Tensor, Tensor, int, int]:
-        """References and estimates (S, C, N), in the order of ``references``, their sample rate in Hz, and see `check`.
+        """Read all files, at the length of the first reference: longer ones are cut, shorter ones zero-padded.
 
-        All have the first reference's length: longer ones are cut, shorter ones padded with silence, as museval does.
+        museval does so as well.
+
+        Returns:
+            References (S, C, N) and estimates (S, C, N), in the order of ``references``, their sample rate in Hz, and
+            the largest difference in length from the first reference in samples.
 
         Raises:
             DataError: see `check`.
@@ -113,18 +118,22 @@ def find_tracks(
     sums: Mapping[str, Sequence[str]] | None = None,
     partial: bool = False,
 ) -> list[Track]:
-    """Pair the folders of two roots and the files in them, by name.
+    """Pair the folders under two roots, and the files in them, by name.
 
     Args:
-        reference: the root of the references; with DSD100's ``Sources`` in it, that.
-        estimate: the root of the estimates. A folder pairs with the one of the same path under the other root, or,
-            where there is none, with the only one of the same name anywhere.
-        stems: which stems to score; by default all, which must then be the same on both sides.
-        sums: stems that are made by adding reference stems up: ``accompaniment`` to ``drums, bass, other``.
-        partial: leave out the references that have no estimate.
+        reference: root of the references; its subfolder ``Sources``, as in DSD100, is used instead if it exists.
+        estimate: root of the estimates. A reference folder pairs with the estimate folder of equal relative path or,
+            if there is none, with the only estimate folder of equal name.
+        stems: names of the stems to score; by default all, which must then be equal on both sides.
+        sums: references that are sums of reference stems: the names of the parts by the name of the sum, for example
+            ``drums, bass, other`` by ``accompaniment``.
+        partial: whether to leave out references without an estimate, instead of raising.
+
+    Returns:
+        The tracks, in the order of the reference folders.
 
     Raises:
-        DataError: something has no counterpart, or is there twice.
+        DataError: a folder or stem has no counterpart, or more than one.
     """
     reference = reference / "Sources" if (reference / "Sources").is_dir() else reference
     wanted, found = _folders(reference, estimate), _folders(estimate, reference)
@@ -158,7 +167,7 @@ def find_tracks(
 
 
 def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
-    """Folders relative to a root that hold stems, and their stems by name; without the other root if that is inside."""
+    """Stem files by name, by folder relative to ``root``; ``other`` is left out if it lies inside ``root``."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the folder that holds TRACK/STEM.wav")
     folders: dict[Path, dict[str, Path]] = {}
@@ -170,7 +179,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         linked = real != os.path.join(here, os.path.relpath(folder, root)).removesuffix("/.")
-        # Linked to once more, or from elsewhere in this root, or around it.
+        # Skip folders visited before, links to folders inside this root, and links to folders that contain it.
         if real in seen or (linked and real in own) or (seen and here.is_relative_to(real)):
             below.clear()
             continue
@@ -202,7 +211,7 @@ def _pair(
     stems: Collection[str] | None,
     sums: Mapping[str, Sequence[str]],
 ) -> Track:
-    """Pair the stems of a track."""
+    """Pair the stems of the track ``name``; see `find_tracks`."""
     parts: dict[str, list[Path]] = {stem: [path] for stem, path in references.items()}
     for stem, names in sums.items():
         absent = sorted(set(names) - references.keys())
@@ -226,5 +235,5 @@ def _pair(
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """The first name, followed by the number of further names, for messages."""
     return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")

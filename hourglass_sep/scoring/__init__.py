@@ -1,1 +1,1 @@
-"""Scores of estimates: metrics, protocols, systems to compare with, rows by clip."""
+"""Scores of estimates: metrics, protocols, baseline systems, and rows of scores by clip."""

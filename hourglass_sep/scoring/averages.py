@@ -1,4 +1,4 @@
-"""Averages of scores over clips, and over draws of clips."""
+"""Averages of scores over clips, and over random draws of clips."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ AVERAGES = {
     "mean": "means over clips",
     "median": "medians over clips",
 }
-"""The averages by the names that protocols give them, in words. The first makes GNSDR of NSDR (Huang et al., ISMIR
-2014, for MIR-1K), the last is SiSEC's and museval's over tracks."""
+"""Descriptions of the averages by their names in protocols. The first turns NSDR into GNSDR (Huang et al., ISMIR 2014,
+for MIR-1K); the last is the average over tracks in SiSEC and museval."""
 
 Array = NDArray[np.float64]
 
 
 def average_score(values: Sequence[float], n_samples: Sequence[int], kind: str) -> float:
-    """The average of one metric over clips.
+    """Average one metric over clips.
 
     Args:
-        values: one score a clip, in dB; those not finite or above `MEANINGLESS_DB` are left out.
-        n_samples: the clips' lengths, all at one rate.
+        values: one score per clip in dB; values that are not finite or above `MEANINGLESS_DB` are left out.
+        n_samples: lengths of the clips in samples, all at one sample rate.
         kind: a name from `AVERAGES`.
 
     Returns:
-        The average in dB, NaN if no value is left.
+        The average in dB; NaN if no value is left.
 
     Raises:
-        ValueError: an unknown kind, not one length for each value, or a length below 1.
+        ValueError: unknown kind, numbers of values and lengths differ, or a length is below 1.
     """
     scores, lengths = checked(values, n_samples, kind)
     kept = np.isfinite(scores) & (scores <= MEANINGLESS_DB)
@@ -42,26 +42,26 @@ def average_score(values: Sequence[float], n_samples: Sequence[int], kind: str) 
 
 
 def average(values: ArrayLike, n_samples: ArrayLike, kind: str) -> float:
-    """As `average_score`, of values that are all finite."""
+    """Average values that are all finite, without leaving any out; otherwise as `average_score`."""
     scores, lengths = checked(values, n_samples, kind)
     return float(averages_of_draws(scores, lengths, np.ones((1, len(scores))), kind)[0]) if len(scores) else math.nan
 
 
 def averages_of_draws(values: Array, n_samples: Array, counts: NDArray[Any], kind: str) -> Array:
-    """Averages of draws of clips.
+    """Average the values of each of several draws of clips, for example bootstrap samples.
 
     Args:
-        values: (n_clips,), finite.
-        n_samples: (n_clips,).
-        counts: (n_draws, n_clips), the number of times that each draw holds each clip.
+        values: scores (n_clips,) in dB, finite.
+        n_samples: lengths (n_clips,) in samples.
+        counts: (n_draws, n_clips), the number of times that each draw contains each clip.
         kind: a name from `AVERAGES`.
 
     Returns:
-        (n_draws,).
+        Averages (n_draws,) in dB.
     """
     if kind == "median":
         order = np.argsort(values)
-        ranks = counts[:, order].cumsum(1, dtype=np.int64)  # how many clips of the draw are at or below each
+        ranks = counts[:, order].cumsum(1, dtype=np.int64)  # number of clips of the draw with at most this value
         total = ranks[:, -1:]
         middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
         return (middles[0] + middles[1]) / 2
@@ -71,7 +71,7 @@ def averages_of_draws(values: Array, n_samples: Array, counts: NDArray[Any], kin
 
 
 def checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, Array]:
-    """Values and lengths as float64, (n_clips,) each.
+    """Check values and lengths, and convert them to float64, (n_clips,) each.
 
     Raises:
         ValueError: see `average_score`.

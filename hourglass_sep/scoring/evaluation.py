@@ -1,4 +1,4 @@
-"""Scores of a separator on clips, beside baselines and the unprocessed mixture."""
+"""Scores of a separator, baselines and the unprocessed mixture on clips."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def evaluate(separator: Separator, clip: Clip, protocol: ScoringProtocol, baseli
     """Score a separator, baselines and the unprocessed mixture on one clip.
 
     Args:
-        separator: what is scored; scores are computed on its device.
-        clip: what is separated.
-        protocol: how.
-        baselines: name to system, see `hourglass_sep.scoring.systems`.
+        separator: the separator to score; scores are computed on its device.
+        clip: the clip to separate.
+        protocol: the scoring protocol.
+        baselines: systems by name, see `hourglass_sep.scoring.systems`.
 
     Returns:
-        Rows as `hourglass_sep.scoring.rows.score_clip` makes them.
+        Rows of scores, see `hourglass_sep.scoring.rows.score_clip`.
 
     Raises:
-        NotFiniteError: the separator's weights overflow.
+        NotFiniteError: the separator's estimates are not finite, as its weights overflow.
     """
     references = clip.load()[:, None]  # (S, C, N)
     mixture = protocol.mixture(references)
@@ -65,17 +65,20 @@ def evaluate_all(
     """Score clips in parallel; see `evaluate`.
 
     Args:
-        separator: what is scored.
-        clips: which clips.
-        protocol: how.
-        baselines: name to system.
-        journal_dir: where finished clips are kept until all are done; None keeps nothing.
-        workers: clips at a time, by default one a core.
-        what: the progress bar's title.
-        keep: called with all rows; where it fails, the finished clips stay in the journal.
+        separator: the separator to score.
+        clips: the clips to separate.
+        protocol: the scoring protocol.
+        baselines: systems by name.
+        journal_dir: folder of the journal that keeps finished clips until all are done; None for no journal.
+        workers: number of clips scored in parallel; by default one per core.
+        what: title of the progress bar.
+        keep: called with all rows before the journal is deleted; if it raises, the journal remains.
+
+    Returns:
+        The rows of all clips, in the order of ``clips``.
 
     Raises:
-        Interrupted: by Ctrl-C; an equal call goes on where this one ended.
+        Interrupted: Ctrl-C was pressed; with a journal, an equal call continues after the finished clips.
     """
     facts = {
         "protocol": protocol.hash,
@@ -92,7 +95,7 @@ def evaluate_all(
 
 
 def _fingerprint(separator: Separator) -> str:
-    """A hash of everything that estimates depend on."""
+    """Hash (SHA-256, hexadecimal) of all settings and weights that the estimates depend on."""
     post = _settings(separator.refine), _settings(separator.reconstruct)
     parts = (separator.settings, separator.spectrogram.config, post, separator.network)
     digest = hashlib.sha256(repr(parts).encode())
@@ -102,7 +105,7 @@ def _fingerprint(separator: Separator) -> str:
 
 
 def _settings(thing: object) -> str:
-    """An object's class and public attributes in words; functions by name, as their addresses differ between runs."""
+    """An object's class and public attributes as text; functions by name, as their addresses differ between runs."""
     if isinstance(thing, functools.partial):
         return f"{_settings(thing.func)} {thing.args} {thing.keywords}"
     if isinstance(thing, FunctionType):

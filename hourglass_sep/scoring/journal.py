@@ -1,4 +1,4 @@
-"""Scoring many clips: in parallel, in bounded memory, and so that an interrupted run can be taken up again."""
+"""Scoring of many clips: in parallel, in bounded memory, and with a journal for continuing interrupted runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Item = TypeVar("Item")
 
 
 class Journal:
-    """The finished clips of a run, a line each, so that the same run can go on after an interruption.
+    """File with the finished clips of a run, one per line, from which an interrupted run continues.
 
     Args:
-        path: the file; None keeps nothing.
-        facts: all that the rows depend on, in plain types. A journal of other facts is not continued but replaced.
-        metrics: that every row has; lines that are no rows are left out, and their clips scored again.
+        path: the file; None for a journal in memory only.
+        facts: all values that the rows depend on, in plain types. A journal with other facts is replaced.
+        metrics: metrics that every row must have; invalid lines are dropped, and their clips are scored again.
 
     Raises:
         FileError: the file cannot be read or written.
@@ -44,9 +44,9 @@ class Journal:
         self._lock = threading.Lock()
         self._head = json.dumps(facts, sort_keys=True)
         self.done: dict[str, list[Row]] = {}
-        """Clip name to rows."""
+        """Rows by clip name."""
         self.notes: dict[str, int] = {}
-        """Clip name to a number that is kept beside the rows; to be set before they are added."""
+        """A number by clip name that is stored with the rows; must be set before the rows are added."""
         if path is not None:
             self._open(path)
 
@@ -55,7 +55,7 @@ class Journal:
             lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         if lines[:1] == [self._head]:
             for line in lines[1:]:
-                # The last line of a run that was killed may be cut off.
+                # If the run was killed, its last line may be incomplete.
                 with suppress(ValueError, KeyError, TypeError, RecursionError):
                     entry = json.loads(line)
                     if self._has_rows(entry):
@@ -77,7 +77,7 @@ class Journal:
         return json.dumps({"clip": clip, "rows": rows, "note": self.notes.get(clip, 0)})
 
     def add(self, clip: str, rows: list[Row]) -> None:
-        """Write a finished clip down, whole and at once; from any thread."""
+        """Append the rows of a finished clip to the file immediately; thread-safe."""
         with self._lock:
             if self.path is not None:
                 start, self._torn = "\n" if self._torn else "", True
@@ -87,7 +87,7 @@ class Journal:
             self.done[clip] = rows
 
     def close(self) -> None:
-        """The run is complete: nothing is to be continued."""
+        """Delete the file, as the run is complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -96,13 +96,13 @@ class Journal:
 def journal_of(
     folder: Path | None, facts: Mapping[str, Any], metrics: Sequence[str], prefix: str = ""
 ) -> Iterator[Journal]:
-    """The journal of a run that is known by its facts; deleted at the end of the block, unless that raises.
+    """Open the journal of the run with these facts; it is deleted at the end of the block unless the block raises.
 
     Args:
-        folder: where it lies, under ``prefix`` and a hash of the facts; None keeps nothing.
+        folder: folder of the file, whose name is ``prefix`` and a hash of the facts; None for a journal in memory only.
         facts: see `Journal`.
         metrics: see `Journal`.
-        prefix: of the file's name.
+        prefix: prefix of the file's name.
     """
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     journal = Journal(folder / f"{prefix}{name}.jsonl" if folder else None, facts, metrics)
@@ -117,20 +117,21 @@ def score_all(
     workers: int | None = None,
     what: str = "scoring",
 ) -> list[Row]:
-    """Score clips in parallel, with a progress bar where the output is a terminal.
+    """Score clips in parallel, with a progress bar if the output is a terminal.
 
     Args:
-        score: makes the rows of one clip; called in threads, each computing on one core. It is what should load the
-            clip's sound, so that no more than one a worker is in memory.
-        items: clip name to what ``score`` takes.
-        journal: what is done already, and where the rest is written down.
-        workers: threads; one for each core by default.
-        what: the progress bar's title.
+        score: computes the rows of one clip; called in threads that share the cores. It should load the clip's audio
+            itself, so that only one clip per worker is in memory.
+        items: arguments of ``score`` by clip name.
+        journal: journal with the clips that are already finished; the others are added to it.
+        workers: number of threads; one per core by default.
+        what: title of the progress bar.
 
     Returns:
         All rows, in the order of ``items``.
 
     Raises:
+        SettingError: workers is out of range.
         Interrupted: Ctrl-C was pressed; the finished clips are in the journal.
     """
     if workers is not None:
@@ -162,10 +163,10 @@ def score_all(
 def _work(
     score: Callable[[Item], list[Row]], items: Mapping[str, Item], journal: Journal, workers: int
 ) -> Iterator[None]:
-    """Yield for every clip that is done."""
+    """Score the clips in threads, and yield None after each finished clip."""
 
     def job(name: str, item: Item) -> None:
-        journal.add(name, score(item))  # here and not by the reader: whatever ends the run, this clip is kept
+        journal.add(name, score(item))  # in the worker thread, so that the clip is kept however the run ends
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -177,7 +178,7 @@ def _work(
 
 @contextmanager
 def _threads_of_one_core(workers: int) -> Iterator[None]:
-    """Share the cores between the workers: several threads inside of each would only be in each other's way."""
+    """Divide torch's threads between the workers within the block, to avoid more threads than cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(before // workers, 1))
     try:

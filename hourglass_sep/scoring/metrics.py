@@ -14,31 +14,33 @@ from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels
 def bss_eval_sources(
     references: Tensor, estimates: Tensor, filter_length: int = 512, permute: bool = False
 ) -> BssScores:
-    """BSS Eval v3 "sources" of one set of estimates; `BssEval` says how, and shares work between several sets.
+    """Compute BSS Eval v3 "sources" of one set of estimates.
+
+    `BssEval` has the definitions, and is faster for several sets of estimates of equal references.
 
     Args:
         references: (S, N), or (S, C, N) with channels.
-        estimates: of the same shape; in the references' order unless ``permute``.
+        estimates: the references' shape; in the references' order unless ``permute``.
         filter_length: taps of the allowed distortion filters.
-        permute: whether to search for the order of highest mean SIR first, as mir_eval does by default.
+        permute: whether to put the estimates in the order of highest mean SIR first, as mir_eval does by default.
 
     Returns:
         Scores (S,), in the references' order.
 
     Raises:
-        ValueError: another shape, or filter_length is less than 1.
+        ValueError: invalid shape, or filter_length is less than 1.
     """
     evaluate = BssEval(references, filter_length)
     return permuted(evaluate.pairs(estimates)) if permute else evaluate(estimates)
 
 
 def in_order(pairs: BssScores) -> BssScores:
-    """Scores (S, S) of all pairs to those (S,) of estimate j and reference j."""
+    """Select from the scores (S, S) of all pairs those (S,) of estimate j and reference j."""
     return BssScores(*(values.diagonal() for values in pairs))
 
 
 def permuted(pairs: BssScores) -> BssScores:
-    """Scores (S, S) of all pairs to those (S,) of the best order, see `best_permutation`."""
+    """Select from the scores (S, S) of all pairs those (S,) of the best order, see `best_permutation`."""
     order = best_permutation(pairs.sir)
     return BssScores(*(values[range(len(order)), order] for values in pairs))
 
@@ -50,36 +52,40 @@ def bss_eval_images(
     window: int | None = None,
     hop: int | None = None,
 ) -> ImageScores:
-    """BSS Eval v4 "images" by window, v3's by default: one window; `BssEvalImages` says how.
+    """Compute BSS Eval v4 "images" by window; see `BssEvalImages` for the definitions.
+
+    With the default, one window over the whole signal, it is v3's "images".
 
     Args:
         references: (S, N), or (S, C, N) with channels.
-        estimates: of the same shape and order.
+        estimates: the references' shape and order.
         filter_length: taps of the allowed distortion filters.
-        window: samples of a window; the whole signal by default.
-        hop: samples between windows; ``window`` by default.
+        window: window length in samples; the whole signal by default.
+        hop: distance between window starts in samples; ``window`` by default.
 
     Returns:
         Scores (S, windows).
 
     Raises:
-        ValueError: another shape, or a length less than 1.
+        ValueError: invalid shape, or a length less than 1.
     """
     return BssEvalImages(references, filter_length, window, hop)(estimates)
 
 
 def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
-    """Scale-invariant SDR: one gain, not a filter, is forgiven (Le Roux et al., ICASSP 2019); means are kept.
+    """Compute the scale-invariant SDR (Le Roux et al., ICASSP 2019).
+
+    The allowed distortion is one gain, not a filter. Means are not subtracted.
 
     Args:
-        references: (S, N), or (S, C, N): one gain for all channels.
-        estimates: of the same shape and order.
+        references: (S, N), or (S, C, N) with one gain for all channels.
+        estimates: the references' shape and order.
 
     Returns:
-        (S,) float64 in dB; NaN where the reference or the estimate is silent or not finite.
+        SI-SDR (S,) in dB, float64; NaN where the reference or the estimate is silent or not finite.
 
     Raises:
-        ValueError: another shape.
+        ValueError: invalid shape.
     """
     if references.ndim not in (2, 3) or 0 in references.shape[:-1]:
         raise ValueError(f"references are {tuple(references.shape)}, allowed: (S, N) or (S, C, N), no axis empty")
@@ -93,23 +99,30 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
 
 
 def nsdr(sdr_estimate: Tensor, sdr_mixture: Tensor) -> Tensor:
-    """Normalised SDR: what separating gained over leaving the mixture as it is.
+    """Compute the normalised SDR: the improvement of the SDR over the unprocessed mixture.
 
     Args:
         sdr_estimate: SDR of the estimates in dB, any shape.
-        sdr_mixture: SDR of the mixture against the same references, same shape.
+        sdr_mixture: SDR of the mixture against the same references in dB, same shape.
 
     Returns:
-        Their difference in dB; NaN where either is NaN or above `MEANINGLESS_DB`, since the difference then says
-        nothing about the separation (a mixture that is the reference would give every system about -290 dB).
+        Their difference in dB; NaN where either is NaN or above `MEANINGLESS_DB`, as the difference is then
+        meaningless (a mixture that equals the reference would give every system about -290 dB).
     """
     meaningless = (sdr_estimate > MEANINGLESS_DB) | (sdr_mixture > MEANINGLESS_DB)
     return (sdr_estimate - sdr_mixture).masked_fill(meaningless, math.nan)
 
 
 def median(values: Tensor) -> Tensor:
-    """The median of the last axis without NaN, halfway between the middle two; (..., M) to (...), NaN of nothing."""
+    """Compute the median over the last axis, ignoring NaN.
+
+    Args:
+        values: (..., M).
+
+    Returns:
+        Medians (...), the mean of the middle two values for even numbers of values; NaN where all values are NaN.
+    """
     ordered = values.sort(-1).values  # NaN last
     count = values.isfinite().sum(-1, keepdim=True) + values.isinf().sum(-1, keepdim=True)
     low, high = (ordered.gather(-1, ((count - back) // 2).clamp_min(0)).squeeze(-1) for back in (1, 0))
-    return torch.where(low == high, low, (low + high) / 2)  # the mean of two infinities is none
+    return torch.where(low == high, low, (low + high) / 2)  # equal values are returned exactly

@@ -1,7 +1,7 @@
-"""Scoring protocols: what exactly a number in a table means. One file each in conf/protocol.
+"""Scoring protocols: the exact definition of scores in a table. Each protocol has a file in conf/protocol.
 
-A protocol says at which rate references and estimates are compared, what the mixture is, which metrics there are and
-how clips are averaged. Its hash covers all of that: numbers compare where hashes agree.
+A protocol defines the sample rate of the comparison, the mixture, the metrics and the average over clips. Its hash
+covers all of these: scores are comparable if their hashes are equal.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 
 SCORER_VERSION = 1
-"""Part of every hash: raised when a change of the code changes scores."""
+"""Part of every hash; raise it when a change of the code changes scores."""
 
 _MOST_TAPS = 4096
 
 MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0)}
-"""How references (S, C, N) make the mixture (C, N)."""
+"""Functions by name that compute the mixture (C, N) from references (S, C, N)."""
 
 Scores = dict[str, Tensor]
-"""Metric name to (S,), in dB; NaN where there is no score."""
+"""Scores (S,) in dB by metric name; NaN for no score."""
 
 
 class ScoringProtocol(ABC):
-    """What all protocols have in common.
+    """Base class of all protocols.
 
     Args:
-        name: its name, the config file's.
-        description: what it does, for people.
-        sample_rate_hz: the rate that references and estimates are resampled to; None keeps the references' own.
-        mixture: what separators are given, a name from `MIXTURES`.
-        average: over clips, a name from `hourglass_sep.scoring.averages.AVERAGES`.
+        name: name of the protocol and of its config file.
+        description: description for reports.
+        sample_rate_hz: sample rate in Hz to which references and estimates are resampled; None keeps the references'.
+        mixture: rule for the input of separators, a name from `MIXTURES`.
+        average: average over clips, a name from `hourglass_sep.scoring.averages.AVERAGES`.
 
     Raises:
-        ValueError: a name that does not exist, or a number out of range.
+        ValueError: an unknown name, or a number out of range.
     """
 
     metrics: tuple[str, ...]
-    """Names of the scores of a row."""
+    """Names of the metrics in a row."""
 
     headline: Mapping[str, str]
-    """The metrics that tables show, and what their averages are called."""
+    """Labels of the averages by metric, for the metrics that tables show."""
 
     def __init__(self, name: str, description: str, sample_rate_hz: int | None, mixture: str, average: str) -> None:
         if sample_rate_hz is not None:
@@ -73,7 +73,7 @@ class ScoringProtocol(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that scores depend on, in plain types."""
+        """All settings that scores depend on, in plain types."""
         return {
             "metric": type(self).__name__,
             "sample_rate_hz": self.sample_rate_hz,
@@ -83,12 +83,12 @@ class ScoringProtocol(ABC):
 
     @property
     def hash(self) -> str:
-        """Eight hexadecimal digits that stand for the settings and the scorer's version."""
+        """Eight hexadecimal digits that identify the settings and the scorer's version."""
         content = json.dumps(self.settings | {"scorer": SCORER_VERSION}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     def describe(self) -> dict[str, Any]:
-        """What belongs beside the scores, in plain types."""
+        """Description of the protocol to store with scores, in plain types."""
         return {
             "name": self.name,
             "hash": self.hash,
@@ -100,7 +100,7 @@ class ScoringProtocol(ABC):
         }
 
     def mixture(self, references: Tensor) -> Tensor:
-        """What is to be separated: (S, C, N) to (C, N)."""
+        """Compute the mixture (C, N), the input of separators, from references (S, C, N)."""
         return MIXTURES[self.mixture_rule](references)
 
     @torch.inference_mode()
@@ -109,11 +109,14 @@ class ScoringProtocol(ABC):
 
         Args:
             references: (S, C, N).
-            systems: name to estimates (S, C, N), at the references' rate.
-            sample_rate_hz: the references' rate.
+            systems: estimates (S, C, N) by system name, at the references' sample rate.
+            sample_rate_hz: sample rate of the references in Hz.
 
         Returns:
-            Scores of the systems and of `MIXTURE`, which comes first.
+            Scores by system name; the first is `MIXTURE`.
+
+        Raises:
+            ValueError: a system is named `MIXTURE`.
         """
         if MIXTURE in systems:
             raise ValueError(f"a system is called {MIXTURE!r}, which the unprocessed mixture is: allowed: other names")
@@ -128,20 +131,20 @@ class ScoringProtocol(ABC):
 
     @abstractmethod
     def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
-        """Score each system by itself; the first is the mixture."""
+        """Score each system separately; the first one is the mixture. All waveforms are (S, C, N)."""
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
-        """Add what is relative to the mixture's scores."""
+        """Add the metrics that are relative to the mixture's scores; the base class adds none."""
         return scores
 
 
 class BssEvalV3(ScoringProtocol):
-    """BSS Eval v3 "sources" over whole clips: SDR, SIR, SAR, and NSDR, the gain in SDR over the mixture.
+    """BSS Eval v3 "sources" over whole clips: SDR, SIR, SAR, and NSDR, the improvement of SDR over the mixture.
 
     Args:
         filter_length: taps of the allowed distortion filters.
         permute: whether estimates are first put in the order of the highest mean SIR.
-        common: see `ScoringProtocol`.
+        common: arguments of `ScoringProtocol`.
     """
 
     metrics = ("sdr", "nsdr", "sir", "sar")
@@ -178,13 +181,13 @@ class BssEvalV3(ScoringProtocol):
 
 
 class BssEvalV4(ScoringProtocol):
-    """BSS Eval v4 "images" as museval has it: SDR, ISR, SIR and SAR by window, a clip's score is their median.
+    """BSS Eval v4 "images" as in museval: medians over windows of SDR, ISR, SIR and SAR.
 
     Args:
         filter_length: taps of the allowed distortion filters.
-        window_seconds: length of a window.
-        hop_seconds: from window to window.
-        common: see `ScoringProtocol`.
+        window_seconds: window length in s.
+        hop_seconds: distance between window starts in s.
+        common: arguments of `ScoringProtocol`.
     """
 
     metrics = ("sdr", "isr", "sir", "sar")
@@ -216,7 +219,7 @@ class BssEvalV4(ScoringProtocol):
 
 
 class SiSdr(ScoringProtocol):
-    """Scale-invariant SDR over whole clips, and SI-SDRi, its gain over the mixture."""
+    """Scale-invariant SDR over whole clips, and SI-SDRi, its improvement over the mixture."""
 
     metrics = ("si_sdr", "si_sdri")
     headline: Mapping[str, str] = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}
@@ -235,14 +238,14 @@ def _check_taps(filter_length: int) -> None:
 
 
 def load_protocol(name: str) -> ScoringProtocol:
-    """The protocol of conf/protocol/NAME.yaml, for what is not configured by Hydra.
+    """Load the protocol of conf/protocol/NAME.yaml, for commands that Hydra does not configure.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no protocol of that name.
     """
     names = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
     if name not in names:
         raise UserError(f"protocol {name!r} is not known: choose from {', '.join(names)}")
-    started = GlobalHydra.instance().is_initialized()  # by a command that Hydra configures, from the same folder
+    started = GlobalHydra.instance().is_initialized()  # Hydra-configured commands have initialised it with this folder
     with nullcontext() if started else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return instantiate(compose("evaluate", overrides=[f"protocol={name}"]).protocol)

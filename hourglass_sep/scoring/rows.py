@@ -1,4 +1,4 @@
-"""Scores by clip and over a whole set, under any protocol."""
+"""Scores of single clips, and their averages over a set of clips, for any protocol."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.signal.stems import SOURCES
 
 Row = dict[str, Any]
-"""One clip, system and source: clip, system, source, n_samples, then the protocol's metrics in dB (None: no score)."""
+"""Scores of one clip, system and source: clip, system, source, n_samples, and the metrics in dB (None: no score)."""
 
 Summary = dict[str, dict[str, dict[str, float | None]]]
-"""``summary[system][source]``: averages in dB under their names in lower case, and ``clips``, how many rows."""
+"""``summary[system][source]``: averages in dB by their names in lower case, and ``clips``, the number of rows."""
 
 
 def score_clip(
@@ -28,18 +28,18 @@ def score_clip(
     sample_rate_hz: int,
     sources: Sequence[str] = SOURCES,
 ) -> list[Row]:
-    """Score every system's estimate of one clip, the unprocessed mixture among them.
+    """Score the estimates of all systems and the unprocessed mixture on one clip.
 
     Args:
-        protocol: how.
-        clip: its name.
+        protocol: the scoring protocol.
+        clip: name of the clip.
         references: (S, N) or (S, C, N).
-        estimates: system name to estimates of the references' shape.
-        sample_rate_hz: the rate of them all.
-        sources: the names of the S sources.
+        estimates: estimates of the references' shape by system name.
+        sample_rate_hz: sample rate in Hz of references and estimates.
+        sources: names of the S sources.
 
     Returns:
-        A row for each system and source, the mixture's first.
+        A row for each system and source, those of the mixture first.
     """
     systems = {name: as_channels(estimate) for name, estimate in estimates.items()}
     scores = protocol.score(as_channels(references), systems, sample_rate_hz)
@@ -52,23 +52,26 @@ def score_clip(
 
 
 def _plain(value: float) -> float | None:
-    """A number that means something, or None: NaN by rule, or so high that only rounding errors were measured."""
+    """Return the score, or None if it is not finite or above `MEANINGLESS_DB` (where it measures rounding)."""
     return value if math.isfinite(value) and value <= MEANINGLESS_DB else None
 
 
 def merge_rows(parts: Iterable[Sequence[Row]]) -> list[Row]:
-    """Rows of several processes as one list, none twice, in the order of the clips' names."""
+    """Merge the rows of several processes into one list, without duplicates, sorted by clip name."""
     unique = {(row["clip"], row["system"], row["source"]): row for part in parts for row in part}
     return sorted(unique.values(), key=lambda row: row["clip"])
 
 
 def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) -> Summary:
-    """Averages over clips, without the rows that have no score.
+    """Average over clips, leaving out the rows without a score.
 
     Args:
-        rows: of one protocol.
-        headline: the metrics to average and what the averages are called, `ScoringProtocol.headline`.
+        rows: rows of one protocol.
+        headline: labels of the averages by metric, see `ScoringProtocol.headline`.
         average: a name from `hourglass_sep.scoring.averages.AVERAGES`.
+
+    Returns:
+        The averages by system and source.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -85,12 +88,12 @@ def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) ->
 
 
 def key(label: str) -> str:
-    """``SI-SDR`` to ``si_sdr``: how a label is spelt in files and logs."""
+    """Convert a label to its form in files and logs: ``SI-SDR`` to ``si_sdr``."""
     return label.lower().replace("-", "_")
 
 
 def as_metrics(rows: Sequence[Row], protocol: ScoringProtocol, system: str, prefix: str) -> dict[str, float]:
-    """One system's averages under the names they are logged by: ``PREFIX/gnsdr_vocals``, NaN for no score."""
+    """Averages of one system by their names in logs, for example ``PREFIX/gnsdr_vocals``; NaN for no score."""
     return {
         f"{prefix}/{name}_{source}": math.nan if value is None else value
         for source, scores in summarise(rows, protocol.headline, protocol.average).get(system, {}).items()
@@ -100,5 +103,5 @@ def as_metrics(rows: Sequence[Row], protocol: ScoringProtocol, system: str, pref
 
 
 def count_unscored(rows: Sequence[Row], metric: str) -> int:
-    """How many rows are left out of the averages because they have no score."""
+    """Number of rows without a score of ``metric``, which averages leave out."""
     return sum(row[metric] is None for row in rows)

@@ -1,6 +1,6 @@
-"""What a separator is compared with: oracle masks above, a method without training below.
+"""Systems to score: the separator, single stacks of it, oracle masks as upper bound, and a method without training.
 
-All are callables of the same kind, `System`, so that every row of a table comes from the same code.
+All have one interface, `System`, so that all rows of a table are computed by the same code.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError
 
 _CHUNK_FRAMES = 64
-"""Frames whose similar ones are in memory at once."""
+"""Number of frames whose similar frames are gathered at once; limits the memory."""
 
 
 class System(Protocol):
-    """Anything that can be scored."""
+    """Interface of the systems that can be scored."""
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """Estimate the sources.
 
         Args:
-            mixture: (C, N).
-            references: (S, C, N), for oracles only.
-            sample_rate_hz: the rate of both.
-            separator: the model under test; oracles go through its STFT and its rule for the high band.
+            mixture: waveform (C, N).
+            references: waveforms (S, C, N) of the sources; only oracles may use them.
+            sample_rate_hz: sample rate of both in Hz.
+            separator: the separator under test; oracles use its STFT and its rule for the high band.
 
         Returns:
-            (S, C, N).
+            Estimates (S, C, N).
         """
 
 
 class Model:
-    """The separator itself."""
+    """The separator under test."""
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """See `System`."""
@@ -53,10 +53,10 @@ class Model:
 
 
 class Stack:
-    """The separator, but with the masks of an earlier stack of its network: what each stack adds.
+    """The separator with the masks of an earlier stack of its network, to measure the contribution of each stack.
 
     Args:
-        number: which stack, counted from 1.
+        number: number of the stack, from 1.
     """
 
     def __init__(self, number: int) -> None:
@@ -82,17 +82,17 @@ class Stack:
 
 
 class OracleMask:
-    """Masks made from the references: the best that a mask of that kind can do.
+    """Masks computed from the references: an upper bound for masks of that kind.
 
     Args:
-        mask: spectra (..., S, F, T) to masks, one of `hourglass_sep.signal.masks`'s.
+        mask: function from complex spectra (..., S, F, T) to masks of that shape, from `hourglass_sep.signal.masks`.
     """
 
     def __init__(self, mask: Callable[[Tensor], Tensor]) -> None:
         self.mask = mask
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
-        """See `System`. The masks are those of the channels' mean, as the network's are; the phase is the mixture's."""
+        """See `System`. Masks are those of the channels' mean, as the network's are; the phase is the mixture's."""
         stft = separator.spectrogram
         spectra = stft(resample(references.mean(1), sample_rate_hz, stft.sample_rate_hz))
         masks = self.mask(spectra[..., : stft.n_freq, :])
@@ -100,20 +100,21 @@ class OracleMask:
 
 
 class RepetSim:
-    """REPET-SIM: what repeats is accompaniment, the rest is voice; nothing is learned.
+    """REPET-SIM: separation without training; repeating parts are accompaniment, the rest is voice.
 
-    Every frame is compared with all others; the median of the frames most like it is what repeats there. Source:
-    Rafii and Pardo, "Music/voice separation using the similarity matrix", ISMIR 2012. Their windows are of 40 ms and
-    similar frames a second apart; in clips of 8 s, of MIR-1K's training singers, these defaults did better.
+    Every frame is compared with all others; the median over the most similar frames is its repeating part. Source:
+    Rafii and Pardo, "Music/voice separation using the similarity matrix", ISMIR 2012. They use windows of 40 ms and
+    similar frames at least 1 s apart; on clips of 8 s of MIR-1K's training singers, these defaults scored better.
 
     Args:
-        window_seconds: of the STFT, rounded to a power of two of samples, with a hop of a quarter.
-        max_similar: frames that the median is over, at most.
-        min_distance_seconds: between two of them; less would find the neighbours of every frame.
-        high_pass_hz: up to here all is accompaniment.
+        window_seconds: window length of the STFT in s, rounded to a power of two in samples; the hop is a quarter.
+        max_similar: largest number of similar frames, over which the median is computed.
+        min_distance_seconds: minimum distance between similar frames in s; with a small one, they are mainly neighbours
+            of the frame.
+        high_pass_hz: frequency in Hz up to which everything is accompaniment.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -146,9 +147,18 @@ class RepetSim:
 
 
 def repeating_part(magnitude: Tensor, max_similar: int, min_distance_frames: int) -> Tensor:
-    """The part of every frame that similar frames share: (F, T) to (F, T), nowhere above the magnitude."""
+    """Estimate the part of every frame that similar frames share.
+
+    Args:
+        magnitude: (F, T).
+        max_similar: largest number of similar frames.
+        min_distance_frames: minimum distance between similar frames.
+
+    Returns:
+        Magnitudes (F, T) of the repeating part, at most ``magnitude``.
+    """
     unit = F.normalize(magnitude, dim=0)
-    similarity = unit.T @ unit  # (T, T), cosines
+    similarity = unit.T @ unit  # (T, T), cosine similarity
     peaks = F.max_pool1d(similarity, 2 * min_distance_frames + 1, 1, min_distance_frames)
     similarity = similarity.masked_fill(similarity < peaks, -1.0)
     best, frames = similarity.topk(min(max_similar, similarity.shape[-1]))  # (T, similar)

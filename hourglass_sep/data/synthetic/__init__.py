@@ -1,1 +1,1 @@
-"""Synthetic songs, made from a seed: a voice, a band, and clips in MIR-1K's layout."""
+"""Synthetic songs generated from a seed: a singing voice, a band, and clips in MIR-1K's layout."""

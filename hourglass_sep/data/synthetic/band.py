@@ -1,4 +1,4 @@
-"""The synthetic band: chords, bass and drums in a key and tempo of their own."""
+"""The synthetic band: chords, lead, bass and drums in the key and tempo of a song."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BASSES = ("x.......x.......", "x...x...x...x...", "x.x.x.x.x.x.x.x.", "x.....x.
 
 
 def hertz(midi: float) -> float:
-    """Frequency of a MIDI note number; 69 is 440 Hz."""
+    """Frequency in Hz of a MIDI note number; note 69 is 440 Hz."""
     return float(440.0 * 2 ** ((midi - 69) / 12))
 
 
@@ -33,10 +33,11 @@ class Instrument:
     """A pitched instrument of the band.
 
     Attributes:
-        partials: amplitudes of the harmonics.
-        decay_per_second: damping of the first harmonic, the k-th has k times it; 0 is sustained.
+        partials: linear amplitudes of the harmonics, the fundamental first.
+        decay_per_second: exponential damping of the first harmonic in 1/s; harmonic k is damped k times as fast.
+            0 is a sustained tone.
         attack_seconds: length of the attack.
-        vibrato_cents: depth of its vibrato.
+        vibrato_cents: depth of the vibrato in cents.
     """
 
     partials: tuple[float, ...]
@@ -46,7 +47,13 @@ class Instrument:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, sustained: bool, bright: float) -> Instrument:
-        """Draw a timbre; ``bright`` is the exponent of the fall of the harmonics, larger is duller."""
+        """Draw a random timbre.
+
+        Args:
+            rng: random number generator.
+            sustained: True for a sustained tone, False for a plucked one.
+            bright: exponent of the decrease of the harmonics' amplitudes with their order; larger is duller.
+        """
         order = np.arange(1, 25)
         partials = order ** -(bright + rng.uniform(-0.2, 0.3)) * 10 ** (rng.normal(0, 4, order.size) / 20)
         partials[1::2] *= rng.uniform(0.2, 1.0)
@@ -58,7 +65,7 @@ class Instrument:
         )
 
     def note(self, midi: float, seconds: float, rate: int) -> FloatArray:
-        """One note, (N,), with a short release."""
+        """Waveform (N,) of one note of ``seconds`` at sample rate ``rate`` in Hz, with a short release at its end."""
         n_samples, frequency_hz = max(int(seconds * rate), 2), hertz(midi)
         time = np.arange(n_samples) / rate
         phase = 2 * np.pi * frequency_hz * time
@@ -76,17 +83,17 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Style:
-    """What all clips of one song have in common.
+    """Properties that all clips of one song share.
 
     Attributes:
-        tonic: pitch class of the key, 0 is C.
+        tonic: pitch class of the key; 0 is C.
         scale: ``major`` or ``minor``.
-        tempo_bpm: beats per minute, four to the bar.
-        chords: scale degrees from 0, one a bar, repeated.
-        patterns: strum, kick, snare, hi-hat and bass, sixteen steps a bar each.
-        instruments: strummed, sustained, lead and bass.
-        levels_db: of those four, then of kick, snare and hi-hat.
-        room_seconds: reverberation time of the band's room.
+        tempo_bpm: beats per minute; a bar has four beats.
+        chords: roots of the chords as scale degrees from 0, one per bar, repeated.
+        patterns: rhythms of strum, kick, snare, hi-hat and bass; each is one bar of sixteen steps, ``x`` is a hit.
+        instruments: strummed, sustained, lead and bass instrument.
+        levels_db: seven levels in dB: those four instruments, then kick, snare and hi-hat.
+        room_seconds: reverberation time (to -60 dB) of the room in s.
     """
 
     tonic: int
@@ -100,7 +107,7 @@ class Style:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Style:
-        """Draw a song."""
+        """Draw a random song."""
         levels_db = np.array([0, -10, -6, 3, 8, 6, -6]) + rng.uniform(-3, 3, 7)
         return cls(
             tonic=int(rng.integers(12)),
@@ -119,14 +126,24 @@ class Style:
         )
 
     def midi(self, degree: int) -> int:
-        """MIDI note of a scale degree; degree 0 is the tonic of octave 3, 7 the one above."""
+        """MIDI note number of a scale degree; degree 0 is the tonic in octave 3, degree 7 an octave above."""
         return 48 + self.tonic + 12 * (degree // 7) + _SCALES[self.scale][degree % 7]
 
 
 def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> FloatArray:
-    """The band, (N,): strummed and sustained chords, a lead that comes and goes, bass and drums, in a room."""
+    """Synthesise the band: strummed and sustained chords, an intermittent lead, bass and drums, with reverberation.
+
+    Args:
+        rng: random number generator for timing, dynamics, lead and noise.
+        style: the song.
+        n_samples: length N.
+        rate: sample rate in Hz.
+
+    Returns:
+        The waveform (N,).
+    """
     out = np.zeros(n_samples + rate)
-    step = 60 / style.tempo_bpm / 4  # a sixteenth
+    step = 60 / style.tempo_bpm / 4  # s per sixteenth note
     gains = 10 ** (np.array(style.levels_db) / 20)
     strums, kicks, snares, hats, basses = style.patterns
     drums = [_kick(rate), _snare(rng, rate), _hat(rng, rate)]
@@ -143,7 +160,7 @@ def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> F
                 for k, midi in enumerate(chord):
                     note = style.instruments[0].note(midi + 12 * (k == 0), 2.5 * step, rate)
                     _add(out, note * gains[0] * rng.uniform(0.7, 1.0), time + 0.008 * k, rate)
-            if i % 4 == 0 and rng.random() < 0.4:  # the lead sits where the voice sings
+            if i % 4 == 0 and rng.random() < 0.4:  # the lead is in the pitch range of the voice
                 midi = style.midi(root + int(rng.choice([0, 2, 4, 7]))) + 12
                 _add(out, style.instruments[2].note(midi, 4 * step, rate) * gains[2], time, rate)
             if basses[i] == "x":
@@ -155,7 +172,7 @@ def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> F
 
 
 def _add(out: FloatArray, note: FloatArray, seconds: float, rate: int) -> None:
-    """Add a note to the song at a time, cut where the song ends."""
+    """Add a note to ``out`` in place, starting at ``seconds``; samples beyond the end of ``out`` are dropped."""
     start = max(int(seconds * rate), 0)
     length = max(min(note.size, out.size - start), 0)
     out[start : start + length] += note[:length]
@@ -174,12 +191,12 @@ def _snare(rng: np.random.Generator, rate: int) -> FloatArray:
 
 
 def _hat(rng: np.random.Generator, rate: int) -> FloatArray:
-    noise = np.diff(rng.standard_normal(int(0.08 * rate) + 2), 2)  # differences: nothing low is left
+    noise = np.diff(rng.standard_normal(int(0.08 * rate) + 2), 2)  # second difference: a high-pass filter
     return 0.3 * noise * np.exp(-60 * np.arange(noise.size) / rate)
 
 
 def _reverberate(rng: np.random.Generator, dry: FloatArray, room_seconds: float, rate: int) -> FloatArray:
-    """Add a room: noise that falls by 60 dB in ``room_seconds``."""
+    """Add reverberation: convolution with noise that decays by 60 dB in ``room_seconds``."""
     tail = rng.standard_normal(int(room_seconds * rate))
     tail *= 10 ** (-3 * np.arange(tail.size) / tail.size) / np.sqrt(tail.size)
     n_fft = 1 << (dry.size + tail.size - 1).bit_length()

@@ -1,6 +1,6 @@
-"""Singing-like songs with a band, made from a seed: MIR-1K's stand-in for tests and for the demonstration.
+"""Synthetic songs of voice and band, generated from a seed: a substitute for MIR-1K in tests and the demonstration.
 
-`voice` sings and `band` plays in the same key, so that harmonics collide as they do in real songs.
+`voice` and `band` use the same key, so that their harmonics overlap as they do in real songs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hourglass_sep.support.locks import lock, unlock
 from hourglass_sep.support.terminal import complain
 
 VERSION = 1
-"""Part of the manifest; raise it when the same seed makes other songs, so that sets on disk are made again."""
+"""Version of the songs in the manifest. Raise it when a seed gives other songs, so that sets on disk are replaced."""
 
 LOWEST_RATE_HZ = 8000
 
@@ -36,9 +36,9 @@ _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
 
 PEAK = 0.9
-"""Largest sample of a song's sources and of their sum."""
+"""Largest absolute sample value over the sources of a song and their sum."""
 
-_NOISE_FLOOR = 10 ** (-60 / 20)  # of every recording: rests are quiet, not digital zero
+_NOISE_FLOOR = 10 ** (-60 / 20)  # RMS relative to the source; real recordings have noise in rests
 
 
 def synthesize_song(
@@ -48,18 +48,18 @@ def synthesize_song(
     singer: Singer | None = None,
     style: Style | None = None,
 ) -> Tensor:
-    """Make one clip of a song, voice and band equally loud.
+    """Synthesise one clip of a song, with voice and band at equal energy.
 
     Args:
-        seed: everything follows from it: the same seed gives the same bytes.
-        seconds: length, at least 1.
-        sample_rate_hz: 8000 or more; the notes do not depend on it.
-        singer: drawn from the seed if not given.
+        seed: seed of all random draws; equal arguments give identical samples.
+        seconds: length in s, at least 1.
+        sample_rate_hz: sample rate in Hz, 8000 or more; the notes do not depend on it.
+        singer: the singer; drawn from the seed if not given.
         style: the song; drawn from the seed if not given.
 
     Returns:
         The sources (S=2, N) in the order of `SOURCES`, float32. Their energies are equal, and neither they nor
-        the mixture exceed 0.9.
+        the mixture exceed `PEAK` (0.9).
 
     Raises:
         ValueError: the clip is too short or the rate too low.
@@ -70,7 +70,7 @@ def synthesize_song(
         raise SettingError(f"sample_rate_hz={sample_rate_hz!r} is not allowed: give {LOWEST_RATE_HZ} or more")
     rng = np.random.default_rng(seed)
     singer, style = singer or Singer.draw(rng), style or Style.draw(rng)
-    score_rng, voice_rng, band_rng, noise_rng = rng.spawn(4)  # so that no part moves when another needs more numbers
+    score_rng, voice_rng, band_rng, noise_rng = rng.spawn(4)  # independent: a part may draw more numbers
     syllables = draw_melody(score_rng, singer, style, seconds)
     n_samples = round(seconds * sample_rate_hz)
     parts = {
@@ -88,24 +88,27 @@ def synthesize_song(
 def write_synthetic_mir1k(
     root: str | Path, songs: Mapping[str, int], clips_per_song: int, seconds: tuple[float, float], seed: int
 ) -> list[Path]:
-    """Write ``root/Wavfile/SINGER_SONG_CLIP.wav``, 16 kHz, 16 bit, left accompaniment, right voice, as MIR-1K has it.
+    """Write a set of synthetic songs in MIR-1K's format.
 
-    A set that is there already, made with the same arguments, is left as it is; one that was cut short is completed;
-    one that was made with others is replaced, unless another process uses it. Of several processes one makes the set
-    and the others wait. This process is counted as a user of the set until `release` or until it ends.
+    The files are ``root/Wavfile/SINGER_SONG_CLIP.wav``, 16 kHz, 16 bit, accompaniment left, voice right.
+
+    An existing set made with equal arguments is kept, and completed if clips are missing. A set made with other
+    arguments is replaced, unless another process uses it. Of several processes one writes the set while the others
+    wait. This process counts as a user of the set until it calls `release` or ends.
 
     Args:
-        root: the folder to write; ``synthetic.json`` in it says what was made.
-        songs: singer's name to number of songs.
-        clips_per_song: clips of each song.
-        seconds: shortest and longest clip.
-        seed: with the singer's name, the song's and the clip's number, everything follows from it.
+        root: the folder to write; its manifest, ``synthetic.json``, holds the arguments that the set was made with.
+        songs: number of songs by singer's name.
+        clips_per_song: number of clips of each song.
+        seconds: shortest and longest length of a clip in s.
+        seed: seed of the set; a clip is determined by it, the singer's name and the numbers of song and clip.
 
     Returns:
-        The files, in order.
+        The paths of the clips, in order of singer, song and clip.
 
     Raises:
-        DataError: the folder holds clips that are not synthetic, or a set of other arguments that is in use.
+        DataError: the folder holds clips that are not synthetic, or another process uses a set made with other
+            arguments.
         FileError: the folder cannot be written.
     """
     root = Path(root)
@@ -139,29 +142,33 @@ def write_synthetic_mir1k(
 
 
 def release(root: str | Path) -> None:
-    """Say that this process uses a set no more: another one may replace it."""
+    """Release this process's lock on a set, so that another process may replace the set."""
     unlock(Path(root) / LOCK)
 
 
 def _may_make(root: Path, whole: Callable[[], bool]) -> bool:
-    """Wait until this process shares a set that is whole, or has the folder alone.
+    """Wait until this process holds a shared lock on a complete set or an exclusive lock on the folder.
+
+    Args:
+        root: the folder of the set.
+        whole: returns whether the folder holds the complete set.
 
     Returns:
-        Whether the folder is this process's alone, and the set to be made.
+        True if the lock is exclusive and the set has to be written; False if the set is complete.
 
     Raises:
-        DataError: others use a set of other arguments there.
+        DataError: another process uses a set made with other arguments in this folder.
     """
     told, patience = False, _PATIENCE_SECONDS
     while True:
         shared = lock(root / LOCK, shared=True)
         if shared and whole():
             return False
-        unlock(root / LOCK)  # or two that share it would wait for each other
+        unlock(root / LOCK)  # avoids a deadlock: two sharing processes would each wait for the other
         if lock(root / LOCK):
             return not (whole() and lock(root / LOCK, shared=True))
         unlock(root / LOCK)
-        if shared:  # nobody makes anything, and somebody uses what is not ours
+        if shared:  # no process writes a set, but one uses a set made with other arguments
             patience -= _POLL_SECONDS
         else:
             patience = _PATIENCE_SECONDS
@@ -182,7 +189,17 @@ def _make(
     seconds: tuple[float, float],
     seed: int,
 ) -> None:
-    """Make what is missing; what belongs to another manifest goes first, so that clips are always the manifest's."""
+    """Write the missing clips.
+
+    Clips of another manifest are deleted before the new manifest is written, so clips always match the manifest.
+
+    Args:
+        root: the folder of the set.
+        made_from: content of the manifest.
+        plan: singer's name, song number and clip number by path.
+        seconds: shortest and longest length of a clip in s.
+        seed: seed of the set.
+    """
     if _manifest(root) != made_from:
         with writing(root / "Wavfile"):
             for path in (root / "Wavfile").glob("*.wav"):
@@ -200,6 +217,6 @@ def _make(
 
 
 def _manifest(root: Path) -> str | None:
-    """What the set in a folder was made from; None if there is none."""
+    """Content of the manifest of the set in a folder; None if there is no manifest."""
     path = root / MANIFEST
     return path.read_text(errors="replace") if path.exists() else None

@@ -1,4 +1,4 @@
-"""The synthetic singer: a pulse train through moving formants, with glides, vibrato, consonants and rests."""
+"""The synthetic singer: harmonics shaped by moving formants, with glides, vibrato, consonants and rests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hourglass_sep.data.synthetic.band import FloatArray, Style, hertz
 
 _FRAMES_PER_SECOND = 250
 
-# Formants of a man in Hz (the singer's formant_scale moves them) and their levels in dB
+# (vowels, 2, formants): frequencies in Hz for a male voice (multiplied by Singer.formant_scale), and levels in dB
 _VOWELS = np.array(
     [
         [[730, 1150, 2600, 3400, 4300], [0, -5, -14, -17, -26]],
@@ -46,15 +46,15 @@ _CONSONANTS = (
 
 @dataclass(frozen=True)
 class Singer:
-    """What all songs of one singer have in common.
+    """Properties that all songs of one singer share.
 
     Attributes:
-        centre_midi: middle of the pitch range, a MIDI note number.
-        formant_scale: length of the vocal tract; 1 is a man's, larger is shorter.
-        vibrato_hz: rate of the vibrato.
-        vibrato_cents: its depth once it has grown.
-        breath_db: level of the breath in the voice.
-        tilt: exponent of the fall above 500 Hz; larger is duller.
+        centre_midi: middle of the pitch range as a MIDI note number.
+        formant_scale: factor on the formant frequencies; 1 is a male voice, larger is a shorter vocal tract.
+        vibrato_hz: rate of the vibrato in Hz.
+        vibrato_cents: depth of the vibrato in cents, reached 0.4 s after the onset of a vowel.
+        breath_db: level of the breath noise in dB relative to the voiced sound.
+        tilt: exponent of the decrease of amplitudes above 500 Hz; larger is duller.
     """
 
     centre_midi: float
@@ -66,7 +66,7 @@ class Singer:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Singer:
-        """Draw a singer."""
+        """Draw a random singer."""
         centre = rng.uniform(50, 69)
         return cls(
             centre_midi=centre,
@@ -82,11 +82,11 @@ class Syllable(NamedTuple):
     """A sung syllable.
 
     Attributes:
-        start_seconds: when its consonant begins.
-        seconds: its length.
-        midi: its pitch.
-        vowel: which row of the vowels.
-        consonant: which of the consonants, or one past the last for none.
+        start_seconds: start in s, with the consonant.
+        seconds: length in s.
+        midi: pitch as a MIDI note number.
+        vowel: index into ``_VOWELS``.
+        consonant: index into ``_CONSONANTS``, or their number for no consonant.
     """
 
     start_seconds: float
@@ -97,7 +97,7 @@ class Syllable(NamedTuple):
 
 
 def draw_melody(rng: np.random.Generator, singer: Singer, style: Style, seconds: float) -> list[Syllable]:
-    """Phrases of syllables on the notes of the song's key, with rests between them."""
+    """Draw ``seconds`` or more of phrases of syllables, on notes of the song's key, with rests between phrases."""
     step = 60 / style.tempo_bpm / 4
     notes = [midi for midi in map(style.midi, range(-7, 28)) if abs(midi - singer.centre_midi) < 9]
     place = len(notes) // 2
@@ -115,7 +115,18 @@ def draw_melody(rng: np.random.Generator, singer: Singer, style: Style, seconds:
 
 
 def sing(rng: np.random.Generator, singer: Singer, syllables: list[Syllable], n_samples: int, rate: int) -> FloatArray:
-    """The voice, (N,): harmonics whose amplitudes are read off the moving formants, and consonants of noise."""
+    """Synthesise the voice: harmonics with the amplitudes of the moving formants, breath noise and noise consonants.
+
+    Args:
+        rng: random number generator.
+        singer: the singer.
+        syllables: the melody, at least one syllable.
+        n_samples: length N.
+        rate: sample rate in Hz.
+
+    Returns:
+        The waveform (N,).
+    """
     n_frames = int(n_samples / rate * _FRAMES_PER_SECOND) + 2
     time = np.arange(n_frames) / _FRAMES_PER_SECOND
     midi = np.full(n_frames, float(syllables[0].midi))
@@ -151,7 +162,7 @@ def sing(rng: np.random.Generator, singer: Singer, syllables: list[Syllable], n_
 def _harmonics(
     singer: Singer, pitch_hz: FloatArray, level: FloatArray, formants: FloatArray, n_samples: int, rate: int
 ) -> FloatArray:
-    """Sum of harmonics; pitch_hz and level (frames,), formants (frames, 2, formants)."""
+    """Sum (N,) of harmonics up to 10 kHz; pitch_hz and level are (frames,), formants (frames, 2, formants)."""
     frame_times = np.arange(pitch_hz.size) / _FRAMES_PER_SECOND
     times = np.arange(n_samples) / rate
     pitch = np.interp(times, frame_times, pitch_hz)
@@ -167,7 +178,7 @@ def _harmonics(
 
 
 def _envelope(singer: Singer, frequency_hz: FloatArray, formants: FloatArray) -> FloatArray:
-    """The vocal tract's gain at one frequency per frame: a resonance for every formant, and the glottis' tilt."""
+    """Gain (frames,) of the voice at one frequency per frame: a resonance for each formant, and a spectral tilt."""
     gain = np.zeros_like(frequency_hz)
     for k, bandwidth_hz in enumerate(_BANDWIDTHS_HZ):
         centre_hz = formants[:, 0, k] * singer.formant_scale
@@ -177,7 +188,7 @@ def _envelope(singer: Singer, frequency_hz: FloatArray, formants: FloatArray) ->
 
 
 def _add_burst(rng: np.random.Generator, out: FloatArray, consonant: _Consonant, seconds: float, rate: int) -> None:
-    """Add a consonant's noise, a band of it around the consonant's centre."""
+    """Add the noise of a consonant that starts at ``seconds``, band-limited around its centre frequency, in place."""
     start = int((seconds + consonant.closure_seconds) * rate)
     length = min(int(consonant.noise_seconds * rate), out.size - start)
     if length < 8:
@@ -190,7 +201,7 @@ def _add_burst(rng: np.random.Generator, out: FloatArray, consonant: _Consonant,
 
 
 def _smooth(values: FloatArray, seconds: float) -> FloatArray:
-    """Moving average over a Hann window of that length."""
+    """Moving average of values (frames,) with a Hann window of ``seconds``."""
     window = np.hanning(max(int(seconds * _FRAMES_PER_SECOND), 1) + 2)
     padded = np.pad(values, window.size // 2, mode="edge")
     return np.convolve(padded, window / window.sum(), "same")[window.size // 2 : window.size // 2 + values.size]

@@ -1,1 +1,1 @@
-"""BSS Eval v3 and v4, and the linear algebra that makes them fast."""
+"""BSS Eval v3 and v4, with fast solvers for their linear systems."""

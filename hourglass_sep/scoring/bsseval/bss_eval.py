@@ -1,4 +1,4 @@
-"""BSS Eval: v3 "sources", as the MIR-1K literature scores, and v4 "images", as MUSDB and museval do.
+"""BSS Eval: v3 "sources", used in the MIR-1K literature, and v4 "images", used for MUSDB and by museval.
 
 Axes: S sources, C channels, N samples, E estimates; R = S * C reference signals, L filter taps.
 """
@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from hourglass_sep.scoring.bsseval.projection import COPY, Span, as_channels, filtered, unit_energy
 
 _ACCURACY = 2e-8
-"""Rounding error of an energy, as a share of it, above which it is computed the long way (1e-7 dB)."""
+"""Relative rounding error (1e-7 dB) above which an energy is computed from the signals themselves."""
 
 _CHUNK_SAMPLES = 2**20
-"""Samples of a channel that are decomposed at once."""
+"""Samples per channel that are decomposed at once; limits the memory."""
 
 
 class BssScores(NamedTuple):
-    """BSS Eval scores, each (S,) or (S, E) float64 in dB; NaN marks what cannot be scored.
+    """BSS Eval scores, each (S,) or (S, E) float64 in dB; NaN for no score.
 
     Attributes:
         sdr: source to distortion ratio.
@@ -38,7 +38,7 @@ class BssScores(NamedTuple):
 
 
 class ImageScores(NamedTuple):
-    """BSS Eval v4 scores by window, each (S, windows) float64 in dB; NaN marks what cannot be scored.
+    """BSS Eval v4 scores by window, each (S, windows) float64 in dB; NaN for no score.
 
     Attributes:
         sdr: source to distortion ratio.
@@ -56,41 +56,42 @@ class ImageScores(NamedTuple):
 class BssEval:
     """BSS Eval v3 "sources" against fixed references; their Gram matrix is factorised once for all estimates.
 
-    The target is estimate j projected on reference j under any time-invariant filters of `filter_length` taps, the
-    interference what a projection on all references adds to it, the artifacts the rest. Source: Vincent, Gribonval
-    and Févotte, "Performance measurement in blind audio source separation", IEEE TASLP 14(4), 2006. With several
-    channels it is museval's: filters from every channel of the references to every channel of the estimate.
+    The target is the projection of estimate j on reference j filtered by any time-invariant filter of
+    ``filter_length`` taps. The interference is the difference between the projection on all references and the target;
+    the artifacts are the rest of the estimate. Source: Vincent, Gribonval and Févotte, "Performance measurement in
+    blind audio source separation", IEEE TASLP 14(4), 2006. With several channels it is museval's definition: filters
+    from every channel of the references to every channel of the estimate.
 
-    What cannot be scored is NaN, never an exception. All rows: fewer than `MIN_SAMPLES` samples, more taps than the
-    convolution has samples, a reference that is not finite, or one that the others, filtered, reproduce to
-    `MEANINGLESS_DB`. Row j alone: reference j is silent, estimate j is silent or not finite. A silent reference is
-    left out of the other rows' projections; where only one is left, there is nothing to interfere and SIR is above
-    `MEANINGLESS_DB`. Such values are returned as they come.
+    Scores that cannot be computed are NaN and raise no exception. All rows are NaN with fewer than `MIN_SAMPLES`
+    samples, more taps (over all sources) than the convolution has samples, a reference that is not finite, or a
+    reference that the others, filtered, reproduce to `MEANINGLESS_DB`. Row j alone is NaN if reference j is silent, or
+    estimate j is silent or not finite. A silent reference is left out of the projections of the other rows. If only one
+    reference is left, there is no interference and SIR is above `MEANINGLESS_DB`; such values are returned unchanged.
     """
 
     def __init__(self, references: Tensor, filter_length: int = 512) -> None:
         """Correlate and factorise the references.
 
         Args:
-            references: (S, N) or (S, C, N), any real type, any scale; computed in float64 on their device.
-            filter_length: L, taps of the allowed distortion filters; 512 is what BSS Eval fixes.
+            references: (S, N) or (S, C, N), any real type, any scale. Computations are in float64 on their device.
+            filter_length: taps L of the allowed distortion filters; 512 in BSS Eval.
 
         Raises:
-            ValueError: another shape, or filter_length is less than 1.
+            ValueError: invalid shape, or filter_length is less than 1.
         """
         self._span = Span(references, filter_length)
 
     def __call__(self, estimates: Tensor) -> BssScores:
-        """Score estimate j of reference j; no permutation is searched.
+        """Score estimate j against reference j, without a search for the best permutation.
 
         Args:
-            estimates: of the references' shape and order, any real type; the scale of a row does not matter.
+            estimates: the references' shape and order, any real type; scores do not depend on the scale of a row.
 
         Returns:
             Scores (S,).
 
         Raises:
-            ValueError: the shape is not that of the references.
+            ValueError: the shape differs from the references'.
         """
         self._span.check(estimates, one_each=True)
         scores = self.pairs(estimates, torch.eye(len(estimates), dtype=torch.bool))
@@ -101,13 +102,13 @@ class BssEval:
 
         Args:
             estimates: (E, N) or (E, C, N).
-            wanted: (S, E), bool: the pairs that matter; the others may come out less exact. All by default.
+            wanted: (S, E), bool: the pairs to compute accurately, all by default; the others may be less accurate.
 
         Returns:
             Scores (S, E).
 
         Raises:
-            ValueError: an estimate's shape is not that of a reference.
+            ValueError: an estimate's shape differs from that of a reference.
         """
         span = self._span
         span.check(estimates)
@@ -120,13 +121,13 @@ class BssEval:
         correlation = span.correlate(unit.flatten(0, 1))
         joint, joint_bound = _by_estimate(span.joint.explain(correlation[None]), span.n_channels)  # (1, E)
         own, own_bound = _by_estimate(span.own.explain(span.by_source(correlation)), span.n_channels)  # (S, E)
-        # (3, S, E), from the normal equations: projections are orthogonal, so energies subtract.
+        # (3, S, E), from the normal equations: projections are orthogonal, so energies can be subtracted.
         energies = torch.stack([own, own, joint.expand_as(own)])
         rests = torch.stack([1 - own, joint - own, (1 - joint).expand_as(own)])
         bounds = torch.stack([own_bound, own_bound + joint_bound, joint_bound.expand_as(own)])
         scores[:, span.rows] = _db(energies.clamp_min(0.0), rests.clamp_min(1e-30))
         scores[:, :, ~valid] = math.nan
-        # What two nearly equal energies leave has few digits: where too few, the signals themselves are subtracted.
+        # A difference of nearly equal energies is inaccurate: where it is too inaccurate, subtract the signals instead.
         exact = (bounds <= _ACCURACY * rests) | (rests + bounds <= COPY * energies)
         doubtful = ~exact.all(0) & valid
         if wanted is not None:
@@ -136,7 +137,7 @@ class BssEval:
         return BssScores(*scores)
 
     def _subtract(self, estimate: Tensor, j: int) -> Tensor:
-        """SDR, SIR and SAR in dB, (3,), of a unit-energy estimate (C, N) of the j-th reference that sounds."""
+        """SDR, SIR and SAR in dB, (3,), of a unit-energy estimate (C, N) of the j-th reference that is not silent."""
         span = self._span
         correlation = span.correlate(estimate)
         joint_taps = span.joint.filters(correlation[None])[0]  # (R, L, C)
@@ -158,12 +159,12 @@ class BssEval:
 
 
 class BssEvalImages:
-    """BSS Eval v4 "images": filters for the whole signal, scores by window; of one window, it is v3's "images".
+    """BSS Eval v4 "images": filters for the whole signal, scores by window; with one window it is v3's "images".
 
-    Unlike `BssEval`'s, the target is the reference as it is: gain and filtering count as distortions, so the scale of
-    references and estimates matters. Source: Stöter, Liutkus and Ito, "The 2018 signal separation evaluation
-    campaign", LVA/ICA 2018, and its code, museval. NaN as in `BssEval`, and in windows in which any reference or
-    estimate that is not silent as a whole is silent.
+    Unlike in `BssEval`, the target is the unfiltered reference: gain and filtering count as distortions, so the scale
+    of references and estimates matters. Source: Stöter, Liutkus and Ito, "The 2018 signal separation evaluation
+    campaign", LVA/ICA 2018, and its code, museval. Scores are NaN as in `BssEval`, and in windows in which any
+    reference or estimate is silent that is not silent as a whole.
     """
 
     def __init__(
@@ -173,12 +174,12 @@ class BssEvalImages:
 
         Args:
             references: (S, N) or (S, C, N).
-            filter_length: L.
-            window: its length in samples; the whole signal by default.
-            hop: samples between windows; the window's length by default.
+            filter_length: taps L of the distortion filters.
+            window: window length in samples; the whole signal by default.
+            hop: distance between window starts in samples; the window length by default.
 
         Raises:
-            ValueError: another shape, or a length less than 1.
+            ValueError: invalid shape, or a length less than 1.
         """
         self._span = Span(references, filter_length)
         n_samples = references.shape[-1]
@@ -189,16 +190,16 @@ class BssEvalImages:
         self._references = as_channels(references)
 
     def __call__(self, estimates: Tensor) -> ImageScores:
-        """Score estimate j of reference j.
+        """Score estimate j against reference j.
 
         Args:
-            estimates: of the references' shape and order.
+            estimates: the references' shape and order.
 
         Returns:
             Scores (S, windows).
 
         Raises:
-            ValueError: the shape is not that of the references.
+            ValueError: the shape differs from the references'.
         """
         span = self._span
         span.check(estimates, one_each=True)
@@ -215,11 +216,11 @@ class BssEvalImages:
         return ImageScores(*scores)
 
     def _silent(self, signals: Tensor) -> Tensor:
-        """(S, C, N) to (S, windows): where the sum of the channels is zero, as museval has it."""
+        """Mask (S, windows) of the windows in which the sum of the channels is zero, as in museval; (S, C, N) in."""
         return (signals.sum(1).unfold(-1, self._window, self._hop) == 0).all(-1)
 
     def _score(self, estimate: Tensor, j: int) -> Tensor:
-        """(4, windows) in dB of an estimate (C, N) of the j-th reference that sounds."""
+        """SDR, ISR, SIR and SAR (4, windows) in dB of an estimate (C, N) of the j-th reference that is not silent."""
         span = self._span
         correlation = span.correlate(estimate)
         joint_taps = span.joint.filters(correlation[None])[0]  # (R, L, C)
@@ -240,7 +241,7 @@ class BssEvalImages:
         return torch.cat(scores, -1)
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
-        """First and last sample of so many whole windows as fit the memory."""
+        """First sample, and end (exclusive), of successive runs of whole windows of about ``_CHUNK_SAMPLES`` each."""
         n_windows = max((self._span.shape[-1] - self._window) // self._hop + 1, 1)
         step = max(_CHUNK_SAMPLES // self._window, 1)
         for first in range(0, n_windows, step):
@@ -249,13 +250,13 @@ class BssEvalImages:
 
 
 def best_permutation(sir: Tensor) -> list[int]:
-    """Which estimate goes with which reference: the order of the highest mean SIR, as in mir_eval and museval.
+    """Assign estimates to references in the order of the highest mean SIR, as mir_eval and museval do.
 
     Args:
-        sir: (S, S) in dB, [reference, estimate]; NaN counts as hopeless.
+        sir: (S, S) in dB, [reference, estimate]; NaN counts as -1000 dB.
 
     Returns:
-        An estimate's number for each reference.
+        The number of the estimate for each reference.
     """
     table = sir.nan_to_num(nan=-1e3, posinf=1e3, neginf=-1e3).tolist()
     orders = itertools.permutations(range(len(table)))
@@ -263,7 +264,7 @@ def best_permutation(sir: Tensor) -> list[int]:
 
 
 def _by_estimate(energies: tuple[Tensor, Tensor], n_channels: int) -> tuple[Tensor, Tensor]:
-    """Energies and bounds (B, E * C) summed over the channels of each estimate: (B, E)."""
+    """Sum energies and bounds, (B, E * C) each, over the channels of each estimate: (B, E) each."""
     explained, bound = (values.unflatten(-1, (-1, n_channels)).sum(-1) for values in energies)
     return explained, bound
 

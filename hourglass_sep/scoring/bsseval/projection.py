@@ -1,4 +1,4 @@
-"""What filters make of some references, and how much of a signal that explains: the algebra behind BSS Eval.
+"""Projections of signals on filtered references: the linear algebra of BSS Eval.
 
 Axes: S sources, C channels, N samples, E estimates; R = S * C reference signals, L filter taps.
 """
@@ -13,22 +13,39 @@ from torch import Tensor
 from hourglass_sep.scoring.bsseval.toeplitz import ToeplitzSystem, cross_correlate
 
 MEANINGLESS_DB = 100.0
-"""Above this a score measures rounding and input precision (the mixture's SAR, say): leave it out of averages."""
+"""Scores above this measure rounding and input precision (e.g. the mixture's SAR) and are left out of averages."""
 
 MIN_SAMPLES = 1024
-"""Shorter signals get NaN: 512 free taps a source can explain nearly anything that short."""
+"""Shorter signals score NaN: filters of 512 free taps per source can fit nearly any signal of that length."""
 
 COPY = 1e-10
-"""Share of a reference that the others may leave unexplained and still be called copies of it: `MEANINGLESS_DB`."""
+"""A reference is a copy if the others, filtered, leave less than this share unexplained; equals `MEANINGLESS_DB`."""
 
 _RIDGES = (0.0, 1e-14, 1e-13, 1e-12, 1e-11)
-"""Shares of a reference's energy, tried in this order."""
+"""Values added to the diagonal of the Gram matrix, relative to a reference's energy; tried in this order."""
 
 
 class Span:
-    """References that sound, at unit energy, and the least-squares systems of what filters make of them.
+    """The references that are not silent, at unit energy, and the least-squares systems of their filtered versions.
 
-    ``rows`` are the sources that can be scored; none where the rules of `BssEval` forbid it, and nothing else is set.
+    If the rules of `BssEval` allow no score, ``rows`` is empty and the attributes after it may be unset.
+
+    Args:
+        references: (S, N) or (S, C, N).
+        filter_length: taps L of the filters.
+
+    Attributes:
+        shape: the references' shape.
+        device: the references' device.
+        taps: L.
+        rows: numbers of the sources that can be scored.
+        n_channels: C.
+        signals: (R, N), float64, the channels of the sources in ``rows`` at unit energy.
+        joint: the system of all references, one batch element.
+        own: the systems of each source's own channels, one batch element per source.
+
+    Raises:
+        ValueError: invalid shape, or filter_length is less than 1.
     """
 
     def __init__(self, references: Tensor, filter_length: int) -> None:
@@ -44,14 +61,14 @@ class Span:
         signals = as_channels(references)  # (S, C, N)
         rows = signals.flatten(1).any(-1).nonzero().flatten().tolist()
         if not rows or len(rows) * filter_length > n_samples + filter_length - 1:
-            return  # more unknowns than equations: singular, whatever rounding makes of the pivots
+            return  # more unknowns than equations: singular, even if rounding errors make all pivots positive
         self.n_channels = signals.shape[1]
         self.signals, _ = unit_energy(signals[rows].flatten(0, 1))  # (R, N)
         self._correlation = cross_correlate(self.signals, self.signals, filter_length)  # (R, R, L)
         blocks = self._correlation.unflatten(0, (len(rows), -1)).unflatten(2, (len(rows), -1))
         self._own_correlation = torch.stack([blocks[j, :, j] for j in range(len(rows))])  # (S, C, C, L)
-        # A band without sound, or equal channels: the smallest ridge that is needed picks one of many best filters,
-        # which all explain as much. Sources that copy each other are another matter: nothing tells them apart.
+        # With an empty frequency band or equal channels, many filters are optimal and explain equal energy; the
+        # smallest sufficient ridge selects one. References that are copies of each other are not distinguishable.
         for ridge in (None, *_RIDGES):
             self.joint, self.own = self._systems(ridge)
             if bool(self.joint.definite & self.own.definite.all()):
@@ -66,7 +83,7 @@ class Span:
         return ToeplitzSystem(self._correlation[None], ridge), ToeplitzSystem(self._own_correlation, ridge)
 
     def _is_copy(self, j: int) -> bool:
-        """Whether the other references, filtered, reproduce the j-th."""
+        """Whether the other references, filtered, reproduce the j-th one up to the share `COPY`."""
         own = torch.zeros(len(self.signals), dtype=torch.bool)
         own[self.channels(j)] = True
         if own.all():
@@ -76,44 +93,49 @@ class Span:
         return bool(((1 - explained) < COPY).all())
 
     def channels(self, j: int) -> slice:
-        """The j-th reference's channels among the R signals."""
+        """Indices of the j-th reference's channels among the R signals."""
         return slice(j * self.n_channels, (j + 1) * self.n_channels)
 
     def check(self, estimates: Tensor, one_each: bool = False) -> None:
-        """Raise ValueError for estimates of another shape."""
+        """Raise ValueError unless estimates are (E, N) or (E, C, N) as the references, with E = S if ``one_each``."""
         if estimates.shape[not one_each :] != self.shape[not one_each :]:
             allowed = tuple(self.shape) if one_each else ("E", *self.shape[1:])
             raise ValueError(f"estimates are {tuple(estimates.shape)}, allowed: {allowed}")
 
     def correlate(self, signals: Tensor) -> Tensor:
-        """(E, N) to (R, L, E)."""
+        """Correlations (R, L, E) of signals (E, N) with the references at the lags of the L taps."""
         return cross_correlate(signals, self.signals, self.taps).movedim(0, -1)
 
     def by_source(self, correlation: Tensor) -> Tensor:
-        """(R, L, E) to (S, C, L, E), what `own` takes."""
+        """Reshape correlations (R, L, E) to (S, C, L, E), as `own` requires."""
         return correlation.unflatten(0, (-1, self.n_channels))
 
 
 def as_channels(signals: Tensor) -> Tensor:
-    """(S, N) or (S, C, N) to (S, C, N)."""
+    """Reshape (S, N) to (S, 1, N); (S, C, N) remains unchanged."""
     return signals if signals.ndim == 3 else signals.unsqueeze(1)
 
 
 def unit_energy(signals: Tensor) -> tuple[Tensor, Tensor]:
-    """(K, N) in float64 with unit energy, zero where that is impossible, and (K,): where it is possible."""
+    """Normalise signals (K, N) to unit energy.
+
+    Returns:
+        The signals (K, N) in float64, zero where they cannot be normalised, and a mask (K,), bool, which is False
+        there: for signals that are silent or not finite.
+    """
     signals = signals.detach().to(torch.float64)
     if not signals.shape[-1]:
         return signals, torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
     peak = torch.linalg.vector_norm(signals, torch.inf, dim=-1, keepdim=True)
     valid = peak.isfinite() & (peak > 0)
-    unit = signals / peak.where(valid, 1.0)  # by the peak first: squares of 1e-200 are zero
+    unit = signals / peak.where(valid, 1.0)  # divide by the peak first, as squares of small samples (1e-200) underflow
     unit[~valid.squeeze(-1)] = 0.0
     unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).where(valid, 1.0)
     return unit, valid.squeeze(-1)
 
 
 def filtered(signals: Tensor, taps: Tensor) -> Tensor:
-    """The sum of some signals, each through a filter: (..., R, N) and (R, L, K) to (..., K, N + L - 1)."""
+    """Convolve and sum over R: signals (..., R, N) with filters (R, L, K) to (..., K, N + L - 1)."""
     length = signals.shape[-1] + taps.shape[1] - 1
     n_fft = fast_fft_length(length)
     spectra = torch.fft.rfft(signals, n_fft).unsqueeze(-2) * torch.fft.rfft(taps, n_fft, dim=1).permute(0, 2, 1)
@@ -121,7 +143,7 @@ def filtered(signals: Tensor, taps: Tensor) -> Tensor:
 
 
 def fast_fft_length(at_least: int) -> int:
-    """The smallest even 2^a 3^b 5^c that is not below `at_least`."""
+    """The smallest even number 2^a 3^b 5^c that is not below ``at_least``."""
     best = 2 ** max(1, math.ceil(math.log2(at_least)))
     odd_factors = (3**b * 5**c for b in range(40) for c in range(30) if 3**b * 5**c < best)
     for odd in odd_factors:

@@ -1,7 +1,7 @@
-"""Least squares with filters: correlations, and block Toeplitz systems solved in O(n^2) instead of O(n^3).
+"""Least-squares filters: correlations, and block Toeplitz systems solved in O(n^2) instead of O(n^3).
 
-Axes: R reference signals, E signals that are to be explained, L filter taps, N samples. Everything is float64 and
-works on any device. No LU anywhere: torch's batched LU and solve hang on CPUs (pytorch issue 142815).
+Axes: R reference signals, E signals to explain, L filter taps, N samples. All computations are in float64, on any
+device. LU is not used: torch's batched LU and solve hang on CPUs (pytorch issue 142815).
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _MIN_FFT = 4096
-"""Blocks of this length stay in the cache; a transform of the whole signal does not."""
+"""Minimum FFT length. Blocks of this length fit the cache, unlike a transform of the whole signal."""
 
 _CHUNK_SAMPLES = 2**15
-"""Samples that are transformed at once: fits the cache, and an hour of audio needs no more memory than a minute."""
+"""Samples that are transformed at once: fits the cache, and makes the memory independent of the signal's length."""
 
 _BLOCK_ROWS = 16
-"""Rows that one step of the factorisation eliminates: with fewer Python would take the time, with more arithmetic."""
+"""Rows eliminated per step of the factorisation: fewer cost more Python overhead, more cost more arithmetic."""
 
 _BACKWARD_ERROR = 1e-12
-"""How far the matrix that is solved for may be from the one that was given; it has ones on its diagonal."""
+"""Largest allowed backward error: residual norm relative to the solution's norm (the matrix has unit diagonal)."""
 
-# glibc returns what is freed at the top of its heap to the system, so every scorer's matrices would be fresh pages: a
-# third of its time. It keeps twice the largest block ever freed, up to this one, of which nothing is touched.
+# glibc returns memory freed at the top of its heap to the system, so every scorer's matrices would be on new pages,
+# which takes a third of the scoring time. Allocating and freeing one block raises glibc's limit: it then keeps up to
+# twice the block's size. This block is the largest one that counts; it is never written and so uses no memory.
 torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
 def cross_correlate(signals: Tensor, references: Tensor, n_taps: int) -> Tensor:
-    """Correlations at the lags of a causal filter.
+    """Compute correlations at the lags 0 to L - 1 of a causal filter.
 
     Args:
         signals: (E, N).
         references: (R, N).
-        n_taps: L.
+        n_taps: number of lags L.
 
     Returns:
-        (E, R, L); [e, r, l] is the sum over n of ``signals[e, n] * references[r, n - l]``.
+        Correlations (E, R, L); [e, r, l] is the sum over n of ``signals[e, n] * references[r, n - l]``.
     """
     n_fft = max(_MIN_FFT, 2 ** (2 * n_taps - 1).bit_length())
     hop = n_fft - n_taps + 1
@@ -47,7 +48,7 @@ def cross_correlate(signals: Tensor, references: Tensor, n_taps: int) -> Tensor:
     for start in range(0, n_samples, step):
         chunk = signals[:, start : start + step]
         chunk = F.pad(chunk, (0, -chunk.shape[-1] % hop))
-        # A block of a signal is zero-padded, its block of the references has the L - 1 samples before it as well.
+        # A block of a signal is zero-padded; that of the references also contains the L - 1 samples before it.
         late = torch.fft.rfft(chunk.unflatten(-1, (-1, hop)), n_fft).conj()  # (E, blocks, n_fft // 2 + 1)
         early = torch.fft.rfft(padded[:, start : start + chunk.shape[-1] + n_taps - 1].unfold(-1, n_fft, hop))
         for e, one in enumerate(late):
@@ -56,25 +57,26 @@ def cross_correlate(signals: Tensor, references: Tensor, n_taps: int) -> Tensor:
 
 
 class ToeplitzSystem:
-    """The normal equations of explaining signals by filtered references, factorised once for any number of signals.
+    """Normal equations of the least-squares filters from references to signals, factorised once for all signals.
 
-    Their matrix, the Gram matrix of all delayed copies of the references, is block Toeplitz: its first rows say it
-    all, and the block Schur algorithm makes the Cholesky factor of them. For two references and 512 taps that is four
-    times as fast as to fill the matrix and to factorise it. For nearly singular matrices it is less accurate, which a
-    step of iterative refinement makes up for. B independent systems are one batch.
+    Their matrix, the Gram matrix of all delayed copies of the references, is block Toeplitz: it is determined by its
+    first block of rows, from which the block Schur algorithm computes the Cholesky factor. For two references and 512
+    taps that is four times as fast as filling and factorising the full matrix. For nearly singular matrices it is less
+    accurate, which a step of iterative refinement compensates. B independent systems form a batch.
 
     Source: Kailath and Sayed, "Displacement structure: theory and applications", SIAM Review 37(3), 1995; the order of
     the updates is the mixed one of Bojanczyk, Brent and de Hoog, SIAM J. Matrix Anal. Appl. 16(1), 1995.
     """
 
     def __init__(self, correlation: Tensor, ridge: float | None = None) -> None:
-        """Factorise.
+        """Factorise the matrix.
 
         Args:
-            correlation: (B, R, R, L), what `cross_correlate` makes of the references and themselves. Each should have
+            correlation: (B, R, R, L), `cross_correlate` of the references with themselves. Each reference should have
                 about unit energy.
-            ridge: for matrices too close to singular for Schur's updates, the whole matrix is factorised at once, with
-                this added to its diagonal, though not to that of the matrix that is solved for.
+            ridge: None for Schur's updates. For matrices too close to singular for these, a number: the full matrix is
+                factorised at once with the ridge added to its diagonal, while the residual is still computed with the
+                matrix without ridge.
         """
         n_refs, n_taps = correlation.shape[-2:]
         later = correlation[..., 1:].flip(-1)  # [i, j, p - q + L - 1]: row tap p of i, column tap q of j, p < q
@@ -89,8 +91,8 @@ class ToeplitzSystem:
         rows.diagonal(dim1=-2, dim2=-1).add_(ridge or 0.0)
         self._factor, definite = _block_schur(rows)
         pivots = self._factor.diagonal(dim1=-2, dim2=-1).square()
-        # A squared pivot is the share of a delayed reference that those before it leave unexplained. Close to zero
-        # Schur's updates lose pivots to rounding: whether they did shows in a solution for a chirp.
+        # A squared pivot is the share of a delayed reference that the ones before it leave unexplained. Close to zero,
+        # rounding errors of Schur's updates can make pivots wrong, which a test solution for a chirp reveals.
         chirp = (torch.pi / 2 / n_taps * taps.to(correlation.dtype).square()).cos()
         solution, residual, _ = self._solve(chirp[None, None, :, None].expand(*correlation.shape[:2], -1, 1))
         exact = residual.flatten(1).norm(dim=1) <= _BACKWARD_ERROR * solution.flatten(1).norm(dim=1)
@@ -99,75 +101,80 @@ class ToeplitzSystem:
             & (pivots > pivots.shape[-1] * torch.finfo(pivots.dtype).eps).all(-1)
             & (exact | (ridge is not None))
         )
-        """(B), bool: whether the matrix is positive definite and the factor good; where not, results are void."""
+        """(B,), bool: the matrix is positive definite and the factor accurate; otherwise results are invalid."""
 
     def explain(self, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of some signals' energy the filtered references explain.
+        """Compute the energy of signals that the filtered references explain.
 
         Args:
-            correlation: (B, R, L, E), of the signals, of at most unit energy, with the references.
+            correlation: (B, R, L, E), correlations of E signals of at most unit energy with the references.
 
         Returns:
             The explained energy (B, E) and a bound (B, E) for its rounding error.
         """
         taps, residual, half = self._solve(correlation)
-        # With G c = d - r, the energy d' G^-1 d is c'd + c'r + r' G^-1 r: what is wrong with c enters squared only.
+        # With G c = d - r, the energy d' G^-1 d is c'd + c'r + r' G^-1 r, in which the error of c is squared.
         correction = half.square().sum(1)
         explained = (taps * (correlation + residual)).sum((1, 2)) + correction
         rounding = 64 * torch.finfo(taps.dtype).eps * (1 + taps.square().sum((1, 2)).sqrt()).square()
         return explained, rounding + correction
 
     def filters(self, correlation: Tensor) -> Tensor:
-        """The filters (B, R, L, E) that explain most; see `explain`."""
+        """Compute the filters (B, R, L, E) that explain the most energy; see `explain` for ``correlation``."""
         taps, _, half = self._solve(correlation)
         return taps + self._unflatten(torch.linalg.solve_triangular(self._factor, half, upper=True))
 
     def _solve(self, correlation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters (B, R, L, E), their residual (B, R, L, E), and (B, L * R, E): half of the way to correct them."""
+        """Solve by forward and backward substitution.
+
+        Returns:
+            The filters (B, R, L, E), their residual (B, R, L, E), and the forward substitution (B, L * R, E) of the
+            residual; its backward substitution would be the correction of the filters.
+        """
         half = torch.linalg.solve_triangular(self._factor.mT, _flatten(correlation), upper=False)
         taps = self._unflatten(torch.linalg.solve_triangular(self._factor, half, upper=True))
         residual = correlation - self._multiply(taps)
         return taps, residual, torch.linalg.solve_triangular(self._factor.mT, _flatten(residual), upper=False)
 
     def _unflatten(self, rows: Tensor) -> Tensor:
-        """(B, L * R, E) to (B, R, L, E)."""
+        """Reshape (B, L * R, E) to (B, R, L, E)."""
         return rows.unflatten(1, (-1, self._spectra.shape[-1])).transpose(1, 2)
 
     def _multiply(self, taps: Tensor) -> Tensor:
-        """The matrix times (B, R, L, E), by circular convolution."""
+        """Multiply the matrix with filters (B, R, L, E) by circular convolution; returns (B, R, L, E)."""
         n_taps = taps.shape[2]
         spectra = torch.fft.rfft(taps, 2 * n_taps, dim=2).transpose(1, 2)  # (B, L + 1, R, E)
         return torch.fft.irfft(self._spectra @ spectra, 2 * n_taps, dim=1)[:, :n_taps].transpose(1, 2)
 
 
 def _flatten(right: Tensor) -> Tensor:
-    """(B, R, L, E) to (B, L * R, E), the order of the factor's rows."""
+    """Reshape (B, R, L, E) to (B, L * R, E), the order of the factor's rows."""
     return right.transpose(1, 2).flatten(1, 2)
 
 
 @torch.jit.script
 def _block_schur(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Cholesky factor of a block Toeplitz matrix.
+    """Cholesky factor of a block Toeplitz matrix, by the block Schur algorithm.
 
-    Compiled not for speed but for company: as a script it lets other threads run, where Python's lock would make every
-    one of its many small steps wait for theirs.
+    It is compiled for multithreading: a script releases Python's global lock, for which each of the many small steps
+    would otherwise have to wait.
 
     Args:
-        rows: (B, m, n), its first block of rows; m divides n.
+        rows: (B, m, n), the first block of rows; m divides n.
 
     Returns:
-        (B, n, n), of which only the upper triangle is set, and (B), whether it could be made.
+        The factor (B, n, n), of which only the upper triangle is set, and (B,), bool, whether factorisation succeeded.
     """
     n_batch, m, n = rows.shape
     eye = torch.eye(m, dtype=rows.dtype, device=rows.device).expand(n_batch, m, m)
     corner, failed = torch.linalg.cholesky_ex(rows[..., :m])
-    # The matrix less itself moved down the diagonal by a block is u'u - v'v for these generators.
+    # The matrix minus its copy shifted down the diagonal by one block equals u'u - v'v for these generators.
     u = torch.cat([corner.mT, torch.linalg.solve_triangular(corner, rows[..., m:], upper=False)], -1)
     v = u[..., m:]
     factor = rows.new_empty(n_batch, n, n)
     factor[:, :m] = u
     for start in range(m, n, m):
-        # Move u by a block; then rotate (u, v) such that u'u - v'v stays what it is and v's first block vanishes.
+        # Shift u by one block, then rotate (u, v) such that u'u - v'v is unchanged and the first block of v is zero.
         u = u[..., :-m]
         k = torch.linalg.solve_triangular(u[..., :m].mT, v[..., :m].mT, upper=False)
         left, failed_left = torch.linalg.cholesky_ex(torch.baddbmm(eye, k, k.mT, alpha=-1))
