@@ -1,6 +1,6 @@
-"""`make bench`: start-up and separation speeds side by side, on a synthetic clip.
+"""Benchmark of start-up times and separation speeds on a synthetic clip, run by `make bench`.
 
-One thread, median of several rounds. Nothing here is a test: machines differ.
+One thread, median of several rounds. Nothing is asserted, because machines differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLIP_SECONDS = 8.0
 
 
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Median time of ``work``, once warm."""
+    """Median wall time of ``work`` in seconds over ``rounds`` calls, after one warm-up call."""
     work()
     times = []
     for _ in range(rounds):
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def start_up() -> Table:
-    """Times of commands that only answer, beside that of importing torch."""
+    """Tabulate start-up times of commands that do no audio work, beside the time of importing torch."""
     table = Table("start-up", "seconds", "x import torch", title="new processes, median of five")
     words = {
         "import torch": ["-c", "import torch"],
@@ -65,7 +65,7 @@ def start_up() -> Table:
 
 
 def separation(sources: torch.Tensor) -> Table:
-    """Real-time factors of whole separations of a mono clip at 16 kHz."""
+    """Tabulate real-time factors of separating the mono mixture of sources (S, N) at 16 kHz."""
     mixture = sources.sum(0)
     table = Table("separation", "real-time factor", title="time of separating / time of playing, one thread")
     for name, network in {

@@ -1,10 +1,11 @@
-"""Refinement of a voice's mask: ours against the course report's way, librosa's NMF and Python loops.
+"""Speed of mask refinement: ours against the course report's implementation with librosa's NMF and Python loops.
 
     python experiments/bench_refinement.py
 
-Both refine the same masks of the same clips (MIR-1K's training singers, 9 to 11 s, or synthetic ones where there is no
-MIR-1K), in turns, once warm. Each number of cores is a process of its own. Errors are of the factorisation, |V - WH| /
-|V|; GNSDR is of the default weights' stems after refinement, `combine=max`, on three times as many clips.
+Both refine the same masks of the same clips in turns, after a warm-up. Clips are 9 to 11 s long and of MIR-1K's
+training singers, or synthetic if there is no MIR-1K. Each number of cores runs in its own process. The error is the
+relative error of the factorisation, |V - WH| / |V|. GNSDR is measured on three times as many clips, on the default
+weights' stems after refinement with `combine=max`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from hourglass_sep.support.provenance import git_commit, hardware
 CLIPS = 8
 RANKS = (100, 160)
 VOCALS = SOURCES.index("vocals")
-LITERAL = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "literal_refinement.py"))
+LITERAL = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "helpers" / "literal_refinement.py"))
 PROTOCOL = load_protocol("mir1k")
 
 
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def clips(count: int = CLIPS) -> list[Tensor]:
-    """References (S, N)."""
+    """References (S, N) of ``count`` clips at 16 kHz."""
     try:
         found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
     except DataError:
@@ -90,7 +91,7 @@ def clips(count: int = CLIPS) -> list[Tensor]:
 
 @torch.inference_mode()
 def look(separator: Separator, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks (1, S, F, T) before they are refined and the mixture's magnitude (1, 1, F, T)."""
+    """Unrefined masks (1, S, F, T) and the mixture's magnitude (1, 1, F, T), from references (S, N)."""
     low = resample(references.sum(0)[None, None], SAMPLE_RATE_HZ, separator.spectrogram.sample_rate_hz)
     magnitude = separator.spectrogram.mono_magnitude(separator.spectrogram(low))
     return separator.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0), magnitude
@@ -98,7 +99,7 @@ def look(separator: Separator, references: Tensor) -> tuple[Tensor, Tensor]:
 
 def decompose(magnitude: Tensor, rank: int) -> tuple[np.ndarray, np.ndarray]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that 200 iterations were not enough
+        warnings.simplefilter("ignore")  # the warning that 200 iterations did not converge
         return librosa.decompose.decompose(magnitude.numpy(), n_components=rank)
 
 
@@ -111,7 +112,7 @@ def error(magnitude: Tensor, w: Tensor, h: Tensor) -> float:
 
 
 def measure(cores: int) -> list[dict[str, float]]:
-    """Seconds and errors at each rank."""
+    """Measure seconds and factorisation errors of both implementations at each rank, with ``cores`` threads."""
     torch.set_num_threads(cores)
     separator, references = Separator.from_pretrained(), clips()
     views = [look(separator, sources) for sources in references]
@@ -128,7 +129,7 @@ def measure(cores: int) -> list[dict[str, float]]:
             middle = time.perf_counter()
             literal(masks[0, VOCALS], one, rank)
             end = time.perf_counter()
-            if not number:  # is to warm up; librosa compiles
+            if not number:  # warm-up: librosa compiles on its first call
                 result |= {"our_first": middle - start, "literal_first": end - middle}
             else:
                 result["ours"] += middle - start
@@ -141,12 +142,12 @@ def measure(cores: int) -> list[dict[str, float]]:
 
 
 def long_songs() -> Table:
-    """Songs of clips one after the other, at the default rank."""
+    """Tabulate refinement times of long songs, made by joining and repeating the clips, at the default rank."""
     separator = Separator.from_pretrained()
     views = [look(separator, references) for references in clips()]
     masks, magnitude = (torch.cat(parts, -1) for parts in zip(*views, strict=True))
     table = Table("minutes", "seconds", "seconds / minute", title=f"long songs, rank {RANKS[-1]}, all cores")
-    NmfRefinement(RANKS[-1])(*views[0])  # to warm up
+    NmfRefinement(RANKS[-1])(*views[0])  # warm-up
     for minutes in (0.25, 1, 4, 16):
         n_frames = int(minutes * 60 * separator.spectrogram.sample_rate_hz / separator.spectrogram.hop_length)
         times = -(-n_frames // magnitude.shape[-1])
@@ -160,7 +161,7 @@ def long_songs() -> Table:
 
 @torch.inference_mode()
 def gnsdr(rank: int) -> dict[str, dict[str, float | None]]:
-    """Of the stems after refinement by our factors and by librosa's."""
+    """GNSDR in dB of each source without refinement, with librosa's factors and with ours."""
     separator, rows = Separator.from_pretrained(), []
     for number, references in enumerate(clips(3 * CLIPS)):
         masks, magnitude = look(separator, references)

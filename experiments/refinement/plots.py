@@ -1,4 +1,4 @@
-"""The ablation's pictures."""
+"""Figures of the refinement ablation (`ablation.py`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ COLOURS = {"max": "C3", "mean": "C0", "0.5": "C2"}
 
 
 def draw(records: Sequence[Record], out: Path) -> None:
-    """refinement.png and reconstruction.png: what each changes of GNSDR, with 95 % intervals, by kind of masks.
+    """Draw refinement.png and reconstruction.png: changes of GNSDR with 95 % intervals, by kind of masks.
 
-    Refinement of the voice's mask alone: that of both is so much worse that nothing else could be seen.
+    Only refinement of the voice's mask is drawn: refining both masks scores so much lower that the other differences
+    would not be visible on the same scale.
+
+    Args:
+        records: records from `ablation.tabulate`.
+        out: output folder, which exists.
     """
     plain = [record for record in records if (record["reconstruct"], record["refined"]) == ("mixture_phase", "vocals")]
     figure = panels(plain, refinement, "refinement of the voice's mask: difference of GNSDR to no refinement")
@@ -32,7 +37,13 @@ def draw(records: Sequence[Record], out: Path) -> None:
 
 
 def panels(records: Sequence[Record], fill: Any, title: str) -> Figure:
-    """A panel for each source and kind of masks; networks and spoilt masks have scales of their own."""
+    """Draw one panel per source and kind of masks; network masks and degraded ideal masks have separate y scales.
+
+    Args:
+        records: records to draw.
+        fill: function that draws the records of one panel, called with its axes and its records.
+        title: title of the figure.
+    """
     kinds = list(dict.fromkeys(record["masks"] for record in records))
     figure = Figure(figsize=(1 + 2.3 * len(kinds), 5.5), layout="constrained")
     figure.suptitle(title, fontsize="medium")
@@ -54,7 +65,7 @@ def panels(records: Sequence[Record], fill: Any, title: str) -> Figure:
 
 
 def refinement(axis: Axes, records: Sequence[Record]) -> None:
-    """Differences by rank and rule."""
+    """Draw differences by rank, one colour per rule for combining masks and cluster means."""
     ranks = list(dict.fromkeys(record["rank"] for record in records))
     for shift, (combine, colour) in enumerate(COLOURS.items()):
         line = [record for record in records if str(record["combine"]) == combine]
@@ -66,7 +77,7 @@ def refinement(axis: Axes, records: Sequence[Record]) -> None:
 
 
 def reconstruction(axis: Axes, records: Sequence[Record]) -> None:
-    """Differences by rule."""
+    """Draw differences by reconstruction method."""
     records = [record for record in records if record["reconstruct"] != "mixture_phase"]
     mark(axis, range(len(records)), records, color="C0", marker="o")
     axis.set_xticks(range(len(records)), [record["reconstruct"] for record in records])
@@ -74,7 +85,7 @@ def reconstruction(axis: Axes, records: Sequence[Record]) -> None:
 
 
 def mark(axis: Axes, places: Sequence[float], records: Sequence[Record], **style: Any) -> None:
-    """Points with their intervals."""
+    """Draw points at the given x positions, with their intervals."""
     values, low, high = ([float(record[name]) for record in records] for name in ("value", "low", "high"))
     errors = [[v - b for v, b in zip(values, low, strict=True)], [t - v for v, t in zip(values, high, strict=True)]]
     axis.errorbar(places, values, errors, markersize=4, linewidth=1, linestyle="none", **style)

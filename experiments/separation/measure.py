@@ -1,11 +1,11 @@
-"""Which windows and which rule for the high band separate best, on the validation clips and on synthetic songs?
+"""Comparison of window settings and of high-band rules, on the validation clips and on synthetic songs.
 
     python experiments/separation/measure.py WEIGHTS [--split NAME] [--out FILE.csv]
 
-WEIGHTS have not learned from the split's validation clips (data.split=standard, or what --split says). Every way to cut
-windows is scored on the validation clips at 16 kHz; every rule for the high band there and on synthetic songs at
+WEIGHTS must not have been trained on the validation clips of the split (--split, by default standard). Every window
+setting is scored on the validation clips at 16 kHz; every high-band rule is scored there and on synthetic songs at
 44.1 kHz. Writes validation.csv: GNSDR of both sources, the difference to the first row of its kind with its 95 %
-interval over clips, and the time relative to that row's (one thread, median of rounds that alternate).
+interval over clips, and, for windows, the time relative to the first row (one thread, median of alternating rounds).
 """
 
 from __future__ import annotations
@@ -61,7 +61,13 @@ def validation_clips(split: str) -> list[Clip]:
 
 
 def score(separators: Mapping[str, Separator], songs: Mapping[str, torch.Tensor], rate: int) -> list[Row]:
-    """Rows of every separator on every song (S, N)."""
+    """Score every separator on every song.
+
+    Args:
+        separators: label of each setting to its separator.
+        songs: name of each song to its references (S, N).
+        rate: sample rate of the songs in Hz.
+    """
 
     def one(name: str) -> list[Row]:
         references = songs[name][:, None]
@@ -74,7 +80,14 @@ def score(separators: Mapping[str, Separator], songs: Mapping[str, torch.Tensor]
 
 
 def compare(kind: str, data: str, rows: Sequence[Row], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """A line for each label: scores, and differences to the first."""
+    """Make one line per label: GNSDR of both sources in dB, and its differences to the first label.
+
+    Args:
+        kind: name of the compared setting.
+        data: description of the songs.
+        rows: rows from `score`.
+        labels: labels of the separators; the first is the reference.
+    """
     lines = []
     for label in labels:
         line: dict[str, Any] = {"kind": kind, "data": data, "setting": label}
@@ -94,7 +107,7 @@ def compare(kind: str, data: str, rows: Sequence[Row], labels: Sequence[str]) ->
 
 
 def relative_times(separators: Mapping[str, Separator]) -> dict[str, float]:
-    """Time of separating a minute, relative to the first separator's."""
+    """CPU time of separating a minute of noise on one thread, relative to the first separator's."""
     song = 0.1 * torch.randn(1, round(TIMED_SECONDS * SAMPLE_RATE_HZ), generator=torch.Generator().manual_seed(0))
     times: dict[str, list[float]] = {name: [] for name in separators}
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Compressed sound and video files for tests, made with PyAV."""
+"""Compressed audio and video files for tests, made with PyAV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 def encode(
     path: Path, samples: np.ndarray | None, rate: int, codec: str, container: str | None = None, video: bool = False
 ) -> Path:
-    """Write (C, N) samples with an FFmpeg codec; a second of grey video beside them, or alone."""
+    """Encode samples with an FFmpeg codec, optionally with a second of grey video.
+
+    Args:
+        path: file to write.
+        samples: (C, N) float; None writes no audio stream.
+        rate: sample rate in Hz.
+        codec: FFmpeg's name of the audio codec.
+        container: FFmpeg's name of the container; by default chosen by the suffix of ``path``.
+        video: whether a video stream is added.
+
+    Returns:
+        ``path``.
+    """
     options = {"movflags": "faststart"} if path.suffix in (".m4a", ".mp4", ".mov") else {}
     with av.open(str(path), "w", format=container, options=options) as file:
         sound = picture = None
@@ -48,7 +60,7 @@ def _encode_sound(file: Any, stream: Any, samples: np.ndarray, rate: int) -> Non
 
 
 def with_two_streams(source: Path, path: Path) -> Path:
-    """Write the sound of a file twice, as a video with two languages has it."""
+    """Copy the audio stream of a file twice into another file, as in a video with two languages."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as file:
         sound = whole.streams.audio[0]
         streams = [file.add_stream_from_template(sound) for _ in range(2)]

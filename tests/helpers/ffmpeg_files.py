@@ -1,4 +1,4 @@
-"""Sound files as users have them, made on the spot by the ffmpeg of the system, whose decoding is the oracle, too."""
+"""Audio files like those of users, encoded for tests by the installed ffmpeg; its decoder is the reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PICTURE = ("-f", "lavfi", "-i", "color=s=64x64:d=4:r=5", "-map", "0:a", "-map", 
 
 
 def song(seconds: float = 2.0, rate: int = 44100, channels: int = 2) -> np.ndarray:
-    """(N, C): a tone of its own for each channel, swelling, and a little noise."""
+    """Test signal (N, C), float32: a different tone of varying loudness in each channel, with a little noise."""
     time = np.arange(round(seconds * rate)) / rate
     tones = [np.sin(2 * np.pi * 170 * (c + 1) * time) * np.sin(np.pi * time / (c + 2)) for c in range(channels)]
     noise = 0.02 * np.random.default_rng(0).standard_normal((len(time), channels))
@@ -31,7 +31,7 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 
 def make(path: Path, *options: str, seconds: float = 2.0, rate: int = 44100, channels: int = 2) -> Path:
-    """Encode the song; ffmpeg chooses by the name what the options do not say."""
+    """Encode the test signal with ffmpeg's ``options``; otherwise ffmpeg chooses formats by the suffix of ``path``."""
     source = path.with_name(f"source_{path.stem}.wav")
     kind = "WAVEX" if channels > 2 else "WAV"
     soundfile.write(source, song(seconds, rate, channels), rate, format=kind)
@@ -40,7 +40,7 @@ def make(path: Path, *options: str, seconds: float = 2.0, rate: int = 44100, cha
 
 
 def decode(path: Path) -> np.ndarray:
-    """(C, N) by ffmpeg."""
+    """Decode the first audio stream of a file with ffmpeg: samples (C, N), float32."""
     shown = ["-select_streams", "a:0", "-show_entries", "stream=channels", "-of", "json"]
     probe = subprocess.run(["ffprobe", "-v", "error", *shown, str(path)], capture_output=True, check=True)
     channels = json.loads(probe.stdout)["streams"][0]["channels"]
@@ -49,7 +49,7 @@ def decode(path: Path) -> np.ndarray:
 
 
 def id3v2(n_bytes: int) -> bytes:
-    """A tag in front, of nothing."""
+    """An ID3v2.3 tag of ``n_bytes`` zero bytes, to be placed before the audio."""
     return b"ID3\3\0\0" + bytes(n_bytes >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(n_bytes)
 
 
@@ -58,7 +58,7 @@ def id3v1() -> bytes:
 
 
 def ape(n_bytes: int) -> bytes:
-    """A tag behind."""
+    """An APEv2 tag with a title of ``n_bytes`` bytes, to be placed after the audio."""
 
     def end(flags: int) -> bytes:
         return b"APETAGEX" + struct.pack("<IIII", 2000, n_bytes + 46, 1, flags) + bytes(8)
@@ -67,7 +67,7 @@ def ape(n_bytes: int) -> bytes:
 
 
 def xing(path: Path, factor: float) -> Path:
-    """Change the number of frames that an mp3 file says it has."""
+    """Multiply the number of frames in the Xing or Info header of an MP3 file by ``factor``."""
     data = path.read_bytes()
     place = max(data.find(b"Xing"), data.find(b"Info")) + 8
     frames = round(factor * int.from_bytes(data[place : place + 4], "big"))
@@ -93,7 +93,7 @@ def joined(path: Path, *parts: Path) -> Path:
 
 
 def flac_says(path: Path, samples: int) -> Path:
-    """Change the length in a FLAC file's STREAMINFO."""
+    """Set the number of samples in the STREAMINFO block of a FLAC file."""
     data = bytearray(path.read_bytes())
     data[21:26] = bytes([(data[21] & 0xF0) | samples >> 32]) + (samples & 0xFFFFFFFF).to_bytes(4, "big")
     path.write_bytes(data)
@@ -101,7 +101,7 @@ def flac_says(path: Path, samples: int) -> Path:
 
 
 def skips(path: Path, samples: int) -> Path:
-    """Let the edit list of an m4a file begin later, and go on for as long as it did."""
+    """Set the start, in samples, of the edit list of an M4A file; its duration is unchanged."""
     data = path.read_bytes()
     place = data.index(b"elst") + 16
     path.write_bytes(data[:place] + struct.pack(">i", samples) + data[place + 4 :])
@@ -109,7 +109,7 @@ def skips(path: Path, samples: int) -> Path:
 
 
 def mkv_lasts(path: Path, duration: bytes) -> Path:
-    """Change what a matroska file's tag says of the sound's length."""
+    """Replace the value of the duration tag in a Matroska file; at most 18 bytes."""
     data = path.read_bytes()
     place = data.index(b"00:00:02.0")
     path.write_bytes(data[:place] + duration.ljust(18, b"0") + data[place + 18 :])
@@ -117,7 +117,7 @@ def mkv_lasts(path: Path, duration: bytes) -> Path:
 
 
 def vbri(path: Path) -> Path:
-    """Put the header of Fraunhofer's encoder in place of LAME's."""
+    """Replace the LAME header of an MP3 file by a VBRI header, as Fraunhofer's encoder writes it."""
     data = bytearray(path.read_bytes())
     frames = (len(data) // 417) - 1
     header = b"VBRI" + struct.pack(">HHHIIHHHH", 1, 0, 75, len(data), frames, 1, 1, 2, 1) + bytes(2)

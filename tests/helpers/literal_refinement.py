@@ -1,6 +1,6 @@
-"""Mask refinement as the course report did it, a cell at a time: slow, and too plain to be wrong.
+"""Reference implementation of mask refinement: the course report's, one cell at a time, slow and simple.
 
-What the fast one is tested against, and timed against in experiments/bench_refinement.py.
+The package's fast implementation is tested against it, and timed against it in experiments/bench_refinement.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def label_map(w: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """The component that adds most to every cell, the lowest of equals: (F, R), (R, T) to (F, T)."""
+    """Strongest component of each cell; the lowest index among equals.
+
+    Args:
+        w: templates W, (F, R).
+        h: activations H, (R, T).
+
+    Returns:
+        Labels (F, T), int64.
+    """
     labels = np.empty((w.shape[0], h.shape[1]), dtype=np.int64)
     for c in range(w.shape[0]):
         for m in range(h.shape[1]):
@@ -20,7 +28,7 @@ def label_map(w: np.ndarray, h: np.ndarray) -> np.ndarray:
 
 
 def regions(labels: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Cells of equal label that hang together by their edges, by flood fill."""
+    """4-connected regions of equal label in a label map (F, T), by flood fill: lists of cells (bin, frame)."""
     seen = np.zeros(labels.shape, dtype=bool)
     found = []
     for c in range(labels.shape[0]):
@@ -29,7 +37,7 @@ def regions(labels: np.ndarray) -> list[list[tuple[int, int]]]:
                 continue
             seen[c, m] = True
             region = [(c, m)]
-            for cell in region:  # grows while it is walked through
+            for cell in region:  # the list grows during the loop
                 for step in NEIGHBOURS:
                     i, j = cell[0] + step[0], cell[1] + step[1]
                     inside = 0 <= i < labels.shape[0] and 0 <= j < labels.shape[1]
@@ -41,7 +49,7 @@ def regions(labels: np.ndarray) -> list[list[tuple[int, int]]]:
 
 
 def region_means(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Every cell's region's mean of the mask."""
+    """Mean of the mask (F, T) over the region of each cell: (F, T), float64."""
     means = np.empty(mask.shape, dtype=np.float64)
     for region in regions(labels):
         mean = sum(float(mask[cell]) for cell in region) / len(region)
@@ -51,7 +59,7 @@ def region_means(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def refine_mask(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The larger of mask and region mean, for every cell."""
+    """Maximum of mask and region mean in each cell: (F, T), float64."""
     means = region_means(mask, labels)
     refined = np.empty(mask.shape, dtype=np.float64)
     for c in range(mask.shape[0]):

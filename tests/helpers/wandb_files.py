@@ -1,4 +1,4 @@
-"""Reads offline W&B runs: a 7-byte header, then LevelDB log records of `wandb.proto` Record messages."""
+"""Reader of offline W&B runs: a 7-byte header, then LevelDB log records of `wandb.proto` Record messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def records(path: Path) -> Iterator[Any]:
             position += left_in_block
             continue
         length, kind = struct.unpack_from("<HB", data, position + 4)
-        if position + _HEADER + length > len(data):  # it is being written
+        if position + _HEADER + length > len(data):  # the record is still being written
             return
         message += data[position + _HEADER : position + _HEADER + length]
         position += _HEADER + length
@@ -34,9 +34,23 @@ def records(path: Path) -> Iterator[Any]:
 
 
 class OfflineRun:
-    """What a run folder's ``wandb`` directory says about its one run.
+    """The single offline run in a run folder's ``wandb`` directory.
 
-    W&B's own process may still be writing when `finish` has returned: wait a little for the last record.
+    W&B's own process may still be writing after `finish` has returned, so the file is read again until it contains the
+    exit record.
+
+    Args:
+        run_dir: run folder.
+        patience_seconds: longest time to wait for the exit record.
+
+    Attributes:
+        folder: W&B's folder of the run.
+        history: logged values, one dictionary per record.
+        config: logged configuration.
+        name: display name of the run.
+        group: group of the run, or "".
+        run_id: W&B's id of the run.
+        exit_code: exit code of the run; None if there is no exit record.
     """
 
     def __init__(self, run_dir: Path, patience_seconds: float = 20.0) -> None:
