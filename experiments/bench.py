@@ -17,9 +17,9 @@ from rich.table import Table
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.provenance import git_commit, hardware
 
 ROUNDS = 5

@@ -29,14 +29,14 @@ from torch import Tensor
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.masks import share
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.refinement import nmf
 from hourglass_sep.inference.refinement.clusters import label_map, refine_mask
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import score_clip, summarise
-from hourglass_sep.signal.masks import share
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.errors import DataError
 from hourglass_sep.support.provenance import git_commit, hardware
 

@@ -324,9 +324,9 @@ def load_windows() -> Loaded:
 
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
     from hourglass_sep.data.synthetic.synthesis import synthesize_song
+    from hourglass_sep.dsp.stft import Spectrogram
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.networks.hourglass import StackedHourglass
-    from hourglass_sep.signal.stft import Spectrogram
     from hourglass_sep.support.paths import CONFIG_DIR
 
     files = {"audio": "audio/paper.yaml", "inference": "inference/default.yaml"}

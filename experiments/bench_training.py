@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hourglass_sep.data.augment import Remix
 from hourglass_sep.data.patches import PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.provenance import git_commit, hardware
 from hourglass_sep.training.losses import masked_snr
 

@@ -23,11 +23,11 @@ from spleeter_2stems import Spleeter
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.results.bootstrap import paired_interval
 from hourglass_sep.results.scores_file import as_json
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip, summarise
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.provenance import provenance
 
 HERE = Path(__file__).resolve().parent

@@ -42,12 +42,13 @@ are spelt ``n_freq, n_frames``.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hourglass_sep.signal.stems import SOURCES, Stems
+from hourglass_sep.dsp.stems import SOURCES, Stems
 from hourglass_sep.support.errors import UserError
 
 if TYPE_CHECKING:
     from hourglass_sep.data.augment import Augmentation, Remix
     from hourglass_sep.data.datamodule import Mir1kDataModule
+    from hourglass_sep.dsp.stft import Spectrogram
     from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Reconstruction, Wiener
     from hourglass_sep.inference.refinement.refine import NmfRefinement, Refinement
     from hourglass_sep.inference.separator import Separator
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from hourglass_sep.results.report import make_report
     from hourglass_sep.scoring.metrics import bss_eval_sources, nsdr, si_sdr
     from hourglass_sep.scoring.protocols import load_protocol
-    from hourglass_sep.signal.stft import Spectrogram
     from hourglass_sep.songs.separate_song import separate_file
     from hourglass_sep.training.system import SeparationSystem
 
@@ -96,7 +96,7 @@ _MODULES = {
     "results.report": ("make_report",),
     "scoring.metrics": ("bss_eval_sources", "nsdr", "si_sdr"),
     "scoring.protocols": ("load_protocol",),
-    "signal.stft": ("Spectrogram",),
+    "dsp.stft": ("Spectrogram",),
     "songs.separate_song": ("separate_file",),
     "training.system": ("SeparationSystem",),
 }

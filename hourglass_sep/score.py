@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hourglass_sep.data.stem_folders import find_tracks
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.score_folders import score_folders
 from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.protocols import load_protocol
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.devices import DEVICES, choose_device
 from hourglass_sep.support.errors import UserError

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.choices import HIGH_BANDS
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.songs.choices import BIT_DEPTHS, CLIP_MODES, FILENAME, FORMAT_NAMES, OTHER_METHODS, OUT
 from hourglass_sep.support.devices import DEVICES
 from hourglass_sep.support.errors import UserError

@@ -9,9 +9,9 @@ import torch
 
 from hourglass_sep import audio
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stft import Spectrogram
 
 REPO = Path(__file__).resolve().parents[1]
 TINY_CLIPS = ("abjones_1_01", "abjones_5_01", "amy_2_01", "amy_9_01", "amy_16_01", "Ani_1_01", "bug_2_01")

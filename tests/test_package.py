@@ -45,3 +45,9 @@ loaded = {"torch", "pytorch_lightning", "wandb", "matplotlib", "numpy"} & sys.mo
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+
+
+def test_nothing_bears_a_name_of_the_standard_library() -> None:
+    """``python hourglass_sep/score.py`` puts the package's own folder first on the path."""
+    names = {path.stem for path in (REPO / "hourglass_sep").iterdir()}
+    assert not names & sys.stdlib_module_names

@@ -34,6 +34,8 @@ from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
+from hourglass_sep.dsp.masks import ideal_ratio_mask, share
+from hourglass_sep.dsp.stems import ESTIMATE, SOURCES
 from hourglass_sep.inference.options import build, names
 from hourglass_sep.inference.refinement.refine import NmfRefinement, NoRefinement
 from hourglass_sep.inference.separator import Separator
@@ -46,8 +48,6 @@ from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip, summarise
-from hourglass_sep.signal.masks import ideal_ratio_mask, share
-from hourglass_sep.signal.stems import ESTIMATE, SOURCES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.support.provenance import provenance

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 
 Record = dict[str, Any]
 COLOURS = {"max": "C3", "mean": "C0", "0.5": "C2"}

@@ -26,13 +26,13 @@ from rich.table import Table
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results.bootstrap import paired_interval
 from hourglass_sep.scoring.averages import average
 from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, score_clip
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.support.provenance import git_commit, hardware

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hourglass_sep.audio.decoder import RATES_HZ
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.support.terminal import clean
 
 _BOUNDS = {

@@ -18,7 +18,7 @@ from hourglass_sep.data.augment import Augmentation
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic.synthesis import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import DataError, SettingError, UserError
 

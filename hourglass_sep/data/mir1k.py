@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hourglass_sep import audio
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.support.checks import check_choice
 from hourglass_sep.support.errors import AudioError, DataError
 from hourglass_sep.support.paths import at_home

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.augment import Augmentation, NoAugmentation
-from hourglass_sep.signal.scale import SCALES, input_scale
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.scale import SCALES, input_scale
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.checks import check_choice
 from hourglass_sep.support.errors import SettingError
 
@@ -73,7 +73,7 @@ class RandomPatches(Dataset):
         clips: waveforms (S, N) at the spectrogram's sample rate.
         spectrogram: the STFT.
         segment_frames: frames T of a patch; shorter clips are padded with silence at their end.
-        scale: the input scale, a name from `hourglass_sep.signal.scale.SCALES`.
+        scale: the input scale, a name from `hourglass_sep.dsp.scale.SCALES`.
         augment: the augmentation of the sources before they are mixed; none by default.
         seed: seed of the patches.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep import audio
-from hourglass_sep.signal.stems import MIXTURE
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.support.errors import DataError
 
 STEM_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")

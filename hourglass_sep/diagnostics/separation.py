@@ -35,8 +35,8 @@ def shipped_weights() -> list[Finding]:
 
 
 def _weights(path: Path) -> Finding:
+    from hourglass_sep.dsp.stems import SOURCES
     from hourglass_sep.inference.separator import Separator
-    from hourglass_sep.signal.stems import SOURCES
 
     facts: dict[str, Any] = {"what": f"{path.stem} weights", "path": str(path)}
     try:
@@ -81,9 +81,9 @@ def _separate(device: str, sources: Any) -> Finding:
     import torch
 
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+    from hourglass_sep.dsp.stems import SOURCES
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.scoring.metrics import si_sdr
-    from hourglass_sep.signal.stems import SOURCES
 
     remedy = REINSTALL if device == "cpu" else f"separate with -d cpu, or install a torch that suits this {device}"
     facts: dict[str, Any] = {"what": f"separation on {device}"}

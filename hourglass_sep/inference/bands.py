@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.masks import share
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import Reconstruction
-from hourglass_sep.signal.masks import share
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import NotFiniteError
 
 _HELD_BINS = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.windows import Windows
-from hourglass_sep.signal.stft import Spectrogram
 
 _MOST_OVERLAP = 64
 """Most frames that contain one sample, and windows that contain one frame."""

@@ -28,9 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import replacing, writing
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hourglass_sep.signal.masks import apply_masks
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.masks import apply_masks
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.checks import check_whole
 
 _RIDGE = 1e-7

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 from hourglass_sep import audio
 from hourglass_sep.checkpoints import rebuild, store
+from hourglass_sep.dsp.masks import MASK_RULES, share
+from hourglass_sep.dsp.stems import SOURCES, Stems
+from hourglass_sep.dsp.stft import Spectrogram
+from hourglass_sep.dsp.waveforms import alike, checked, checked_rate
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
 from hourglass_sep.inference.choices import HIGH_BANDS
 from hourglass_sep.inference.limits import excess
@@ -26,10 +30,6 @@ from hourglass_sep.inference.refinement.refine import NoRefinement, Refinement
 from hourglass_sep.inference.segments import Layout, process_in_segments
 from hourglass_sep.inference.windows import Windows
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.masks import MASK_RULES, share
-from hourglass_sep.signal.stems import SOURCES, Stems
-from hourglass_sep.signal.stft import Spectrogram
-from hourglass_sep.signal.waveforms import alike, checked, checked_rate
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import CheckpointError, SettingError
 
@@ -51,8 +51,8 @@ class Separator(nn.Module):
         window_frames: T of the network's input, see `hourglass_sep.inference.windows.Windows`.
         context_frames: overlap of the windows in frames, see `Windows`.
         fade_frames: cross-fade of the windows in frames, see `Windows`.
-        scale: input scale, ``window`` or ``clip``, see `hourglass_sep.signal.scale.SCALES`.
-        masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.signal.masks.share`.
+        scale: input scale, ``window`` or ``clip``, see `hourglass_sep.dsp.scale.SCALES`.
+        masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.dsp.masks.share`.
         high_band: shares of the frequencies above the network's: ``average``, the mean of each frame's masks; ``hold``,
             the mean of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
         refine: refinement of masks (B, S, F, T) given the magnitude (B, 1, F, T), see `Refinement`.

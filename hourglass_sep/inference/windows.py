@@ -9,8 +9,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
+from hourglass_sep.dsp.scale import SCALES, input_scale
 from hourglass_sep.inference.segments import Layout
-from hourglass_sep.signal.scale import SCALES, input_scale
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
@@ -27,7 +27,7 @@ class Windows:
         context_frames: frames on each side of a window that overlap with its neighbours (Park 2018: 16 of 64).
         fade_frames: frames of the context over which masks are cross-faded with the neighbour's; the rest is discarded
             (Park 2018: 0, also the value of checkpoints without it).
-        scale: input scale, a name from `hourglass_sep.signal.scale.SCALES`.
+        scale: input scale, a name from `hourglass_sep.dsp.scale.SCALES`.
 
     Raises:
         ValueError: an unknown scale, or windows that consist of context only.

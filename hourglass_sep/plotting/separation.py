@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.panels import DYNAMIC_RANGE_DB, draw
-from hourglass_sep.signal.stems import SOURCES
 
 
 @torch.inference_mode()

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.plotting.panels import Example, plain, shortened
 from hourglass_sep.results.pools import Pool, ScoredSystem, spelt
 from hourglass_sep.scoring.averages import Array, average
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def title(record: dict[str, Any], metric: str) -> str:
 
 def _levels_db(sounds: Sounds) -> dict[str, Array]:
     """Spectrograms (F, T) in dB relative to the mixture's peak, at least -160 dB."""
-    from hourglass_sep.signal.stft import Spectrogram
+    from hourglass_sep.dsp.stft import Spectrogram
 
     stft = Spectrogram(_RATE_HZ, _N_FFT, _HOP, _N_FFT // 2)
     magnitudes = {kind: stft.magnitude(stft(sound)).double().numpy() for kind, sound in sounds.items()}
@@ -159,9 +159,9 @@ def _loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]
 def _mir1k_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Tensor]]:
     from hourglass_sep.checkpoints.card import inference_problem
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+    from hourglass_sep.dsp.stems import SOURCES
     from hourglass_sep.inference.options import build
     from hourglass_sep.inference.separator import Separator
-    from hourglass_sep.signal.stems import SOURCES
     from hourglass_sep.support.devices import choose_device
 
     facts = system.file.audio

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.scores_file import ScoresFile, ranked
 from hourglass_sep.scoring.averages import Array, average
 from hourglass_sep.scoring.rows import Row
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 
 _SAME_DB = 1e-3  # two scores of the same audio may differ by this much between machines

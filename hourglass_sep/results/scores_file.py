@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, count_unscored, summarise
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import is_score
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import write_all

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.report import Report
 from hourglass_sep.results.scores_file import ranked
 from hourglass_sep.results.tables import main_table
 from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
 from hourglass_sep.scoring.rows import key
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.screen import Screen
 from hourglass_sep.support.terminal import clean, printing, tell_path
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.bootstrap import RESAMPLES, Interval, interval, paired_interval
 from hourglass_sep.results.pools import Pool, ScoredSystem, spelt
 from hourglass_sep.scoring.averages import AVERAGES
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import clean
 

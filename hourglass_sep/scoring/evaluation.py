@@ -11,13 +11,13 @@ from types import FunctionType
 import torch
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
+from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.journal import journal_of, score_all
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, score_clip
 from hourglass_sep.scoring.systems import Model, System
-from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.support.errors import NotFiniteError
 from hourglass_sep.support.provenance import code_hash
 

@@ -20,10 +20,10 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.scoring import metrics
 from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.paths import CONFIG_DIR

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.scoring.averages import average_score
 from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels
 from hourglass_sep.scoring.protocols import ScoringProtocol
-from hourglass_sep.signal.stems import SOURCES
 
 Row = dict[str, Any]
 """Scores of one clip, system and source: clip, system, source, n_samples, and the metrics in dB (None: no score)."""

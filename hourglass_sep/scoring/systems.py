@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.masks import share
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import MixturePhase
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.metrics import median
-from hourglass_sep.signal.masks import share
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError
 
@@ -85,7 +85,7 @@ class OracleMask:
     """Masks computed from the references: an upper bound for masks of that kind.
 
     Args:
-        mask: function from complex spectra (..., S, F, T) to masks of that shape, from `hourglass_sep.signal.masks`.
+        mask: function from complex spectra (..., S, F, T) to masks of that shape, from `hourglass_sep.dsp.masks`.
     """
 
     def __init__(self, mask: Callable[[Tensor], Tensor]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Formatter
 
 from hourglass_sep import audio
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.songs.choices import CLIP_MODES, FILENAME, OTHER_METHODS, OUT
 from hourglass_sep.songs.search import Song, identity
 from hourglass_sep.support.checks import check_choice, check_whole

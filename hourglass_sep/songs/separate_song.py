@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.progress import Progress, Ticker
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.songs.plan import Job, Output, Song, plan
 from hourglass_sep.support.errors import AudioError, NotFiniteError
 from hourglass_sep.support.files import replacing, writing

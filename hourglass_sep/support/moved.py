@@ -12,12 +12,12 @@ MODULES = {
     "hourglass": "networks.hourglass",
     "loggers": "training.loggers",
     "losses": "training.losses",
-    "masking": "signal.masks",
+    "masking": "dsp.masks",
     "protocols": "scoring.protocols",
     "reconstruct": "inference.reconstruct",
     "refine": "inference.refinement.refine",
     "run_folder": "training.run_folder",
-    "spectrogram": "signal.stft",
+    "spectrogram": "dsp.stft",
 }
 """Old module name to current one, both without the package name."""
 

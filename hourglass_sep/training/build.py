@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.options import GROUPS
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.protocols import load_protocol
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.training.callbacks import CountSteps, StepProgress

@@ -17,9 +17,9 @@ from torch.optim import Optimizer
 
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.plotting.panels import pixels
 from hourglass_sep.plotting.separation import picture
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import Forgiving

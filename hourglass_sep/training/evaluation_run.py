@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from hourglass_sep.dsp.stems import ESTIMATE, MIXTURE
 from hourglass_sep.inference.options import GROUPS
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results.report import log_to_wandb, make_report
@@ -17,7 +18,6 @@ from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, as_metrics
-from hourglass_sep.signal.stems import ESTIMATE, MIXTURE
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.devices import choose_device
 from hourglass_sep.support.errors import DataError, SettingError

@@ -17,14 +17,14 @@ from rich.console import Console
 
 from hourglass_sep.data.datamodule import Mir1kDataModule
 from hourglass_sep.data.synthetic.synthesis import release
+from hourglass_sep.dsp.masks import ideal_ratio_mask
+from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.rows import as_metrics
 from hourglass_sep.scoring.systems import OracleMask
-from hourglass_sep.signal.masks import ideal_ratio_mask
-from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.support.checks import LARGEST_SEED, check_whole
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.paths import at_home

@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.datamodule import ClipBatch
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
-from hourglass_sep.signal.stems import ESTIMATE
 from hourglass_sep.training.losses import Batch
 from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience, recipe_of
 

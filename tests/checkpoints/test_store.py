@@ -9,11 +9,11 @@ from hourglass_sep import Separator
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.masks import share
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.metrics import si_sdr
-from hourglass_sep.signal.masks import share
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import CheckpointError
 from hourglass_sep.support.paths import WEIGHTS_DIR
 

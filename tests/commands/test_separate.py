@@ -153,7 +153,7 @@ class Louder(torch.nn.Module):
 
 @pytest.fixture
 def louder() -> Separator:
-    from hourglass_sep.signal.stft import Spectrogram
+    from hourglass_sep.dsp.stft import Spectrogram
 
     return Separator(Louder(), Spectrogram(), masks="raw")
 

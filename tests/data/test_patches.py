@@ -8,9 +8,9 @@ import torch
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.datamodule import Mir1kDataModule
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
-from hourglass_sep.signal.scale import FLOOR
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.scale import FLOOR
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.errors import SettingError, UserError
 
 STFT = Spectrogram()

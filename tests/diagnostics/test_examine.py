@@ -22,7 +22,7 @@ from hourglass_sep import Separator, audio, doctor
 from hourglass_sep.checkpoints import store
 from hourglass_sep.diagnostics import codecs, examine, optional, separation
 from hourglass_sep.diagnostics.findings import REINSTALL
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.support import devices
 from hourglass_sep.support.errors import AudioError, UserError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.bands import high_band_gains, to_full_band
-from hourglass_sep.signal.stft import Spectrogram
 
 STFT = Spectrogram()
 

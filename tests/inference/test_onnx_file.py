@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import Separator, export
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference import onnx_file
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import UserError
 
 

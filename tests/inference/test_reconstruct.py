@@ -4,10 +4,10 @@ from openunmix import filtering
 from torch import Tensor
 
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.masks import apply_masks, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Reconstruction, Wiener
 from hourglass_sep.scoring.metrics import si_sdr
-from hourglass_sep.signal.masks import apply_masks, ideal_ratio_mask, phase_sensitive_mask
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import SettingError
 
 STFT = Spectrogram()

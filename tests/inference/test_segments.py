@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.progress import Progress
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.segments import Layout, process_in_segments
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.inference.windows import Windows
 from hourglass_sep.networks.hourglass import StackedHourglass
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
 
 
 def song(n_samples: int, seed: int = 0, channels: int = 2) -> Tensor:

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
+from hourglass_sep.dsp.masks import ideal_ratio_mask
+from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.progress import Progress
 from hourglass_sep.inference.reconstruct import MixturePhase
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.metrics import si_sdr
-from hourglass_sep.signal.masks import ideal_ratio_mask
-from hourglass_sep.signal.stems import SOURCES
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import SettingError
 
 STFT = Spectrogram()

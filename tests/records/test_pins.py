@@ -22,8 +22,8 @@ from hourglass_sep import Separator
 from hourglass_sep.data.augment import NoAugmentation, Remix
 from hourglass_sep.data.patches import PatchSpectrograms, RandomPatches
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.scoring.protocols import load_protocol
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.training import run as training
 

@@ -9,9 +9,9 @@ import torch
 from hydra.utils import instantiate
 
 from hourglass_sep.audio import resample
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.scoring.protocols import load_protocol
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from tests.helpers.runs import composed

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.scores_file import ranked, write_results
 from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.metrics import bss_eval_sources
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import Row, as_metrics, count_unscored, merge_rows, score_clip, summarise
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import UserError
 from tests.helpers.sounds import noise
 

@@ -6,6 +6,8 @@ from hydra.utils import instantiate
 
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
+from hourglass_sep.dsp.stems import MIXTURE, SOURCES
 from hourglass_sep.inference.reconstruct import Misi
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
@@ -14,8 +16,6 @@ from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import summarise
 from hourglass_sep.scoring.systems import Model, OracleMask, RepetSim, Stack, System, repeating_part
-from hourglass_sep.signal.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
-from hourglass_sep.signal.stems import MIXTURE, SOURCES
 from hourglass_sep.support.errors import SettingError, UserError
 from tests.helpers.runs import composed
 from tests.helpers.sounds import noise

@@ -48,8 +48,6 @@ rest: [1, {_target_: hourglass_sep.refine.NoRefinement}, "${loss._target_}", hou
     cfg = OmegaConf.create(text)
     update_targets(cfg)
     expected = re.sub(r"_sep\.(losses\.)(?=masked_l1, _)", r"_sep.training.\1", text)
-    expected = expected.replace("_sep.baselines.", "_sep.scoring.systems.").replace(
-        "_sep.masking.", "_sep.signal.masks."
-    )
+    expected = expected.replace("_sep.baselines.", "_sep.scoring.systems.").replace("_sep.masking.", "_sep.dsp.masks.")
     expected = expected.replace("_sep.refine.", "_sep.inference.refinement.refine.")
     assert OmegaConf.to_container(cfg) == OmegaConf.to_container(OmegaConf.create(expected))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.training.losses import masked_l1, masked_snr
 
 STFT = Spectrogram(8000, 64, 16, 32)

@@ -18,8 +18,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.patches import RandomPatches
+from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.signal.stems import MIXTURE
 from hourglass_sep.support.errors import CheckpointError, UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from hourglass_sep.training import run as training

@@ -3,10 +3,10 @@ import functools
 import pytest
 import torch
 
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.protocols import load_protocol
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.training.losses import Batch, masked_l1
 from hourglass_sep.training.system import SeparationSystem
 

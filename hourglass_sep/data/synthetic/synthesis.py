@@ -19,7 +19,7 @@ from hourglass_sep import audio
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.band import Style, play
 from hourglass_sep.data.synthetic.voice import Singer, draw_melody, sing
-from hourglass_sep.signal.stems import SOURCES
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.support.errors import DataError, SettingError
 from hourglass_sep.support.files import write_all, writing
 from hourglass_sep.support.locks import lock, unlock

@@ -15,10 +15,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hourglass_sep.dsp.scale import FLOOR
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.refinement import nmf
 from hourglass_sep.inference.refinement.clusters import Combine, check_combine, is_number, label_map, refine_mask
-from hourglass_sep.signal.scale import FLOOR
-from hourglass_sep.signal.stems import SOURCES
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 

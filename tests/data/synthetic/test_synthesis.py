@@ -12,9 +12,9 @@ import torch
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic.synthesis import PEAK, synthesize_song, write_synthetic_mir1k
+from hourglass_sep.dsp.masks import ideal_ratio_mask
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.metrics import bss_eval_sources
-from hourglass_sep.signal.masks import ideal_ratio_mask
 from hourglass_sep.support.errors import DataError, SettingError
 
 SONGS = {"sopran": 2, "bass": 1}

@@ -12,8 +12,8 @@ from torchnmf.nmf import NMF
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.refinement import nmf
-from hourglass_sep.signal.stft import Spectrogram
 
 STFT = Spectrogram()
 

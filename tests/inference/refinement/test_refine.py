@@ -13,13 +13,13 @@ from torch import Tensor
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.refinement import nmf, refine
 from hourglass_sep.inference.refinement.clusters import clusters, label_map, refine_mask
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.plotting.separation import picture
-from hourglass_sep.signal.stft import Spectrogram
 from hourglass_sep.support.errors import SettingError
 from tests.helpers import literal_refinement as literal
 

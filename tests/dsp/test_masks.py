@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hourglass_sep.signal.masks import apply_masks, ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask, share
+from hourglass_sep.dsp.masks import apply_masks, ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask, share
 
 
 def spectra(*shape: int) -> torch.Tensor:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import signal
 
-from hourglass_sep.signal.stft import Spectrogram
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.errors import SettingError
 from tests.helpers.sounds import noise
 
