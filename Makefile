@@ -20,10 +20,10 @@ demo: install  ## train, score and separate on synthetic songs, in under five mi
 	$(BIN)/hourglass-sep demo
 
 test: install  ## the fast tests
-	$(BIN)/python -m pytest -n auto -m 'not slow'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not slow'
 
 test-slow: install  ## the slow ones: whole commands, processes, the built wheel, the notebooks
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow
 
 lint: install  ## ruff, mypy, and the rule of who imports whom
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

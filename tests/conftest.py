@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from hourglass_sep import audio
@@ -51,3 +52,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty temporary folder, made the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def song(here: Path) -> Path:
+    """``song.wav`` in the current folder: 0.2 seconds of stereo noise at 44.1 kHz, 16 bit."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (9000, 2)).clip(-1, 1)
+    soundfile.write("song.wav", noise, 44100)
+    return here / "song.wav"
