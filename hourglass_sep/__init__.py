@@ -3,37 +3,35 @@
 The names in ``__all__`` are the public interface; everything else may move between versions. They are imported on first
 use: importing the package takes no time.
 
-=====================  ===============================================================================
-name                   purpose
-=====================  ===============================================================================
-`Separator`            mixture waveform to source waveforms: ``Separator.from_pretrained().separate(...)``
-`Stems`                its result: waveforms by source name, with their sample rate
-`SOURCES`              names of the sources, in the order of every S axis
-`separate_file`        a sound file to files of stems
-`StackedHourglass`     the network (Park et al., ISMIR 2018)
-`Spectrogram`          the STFT
-`Refinement`           protocol of mask refinements; `NmfRefinement`
-`Reconstruction`       protocol of reconstructions; `MixturePhase`, `Wiener`, `Misi`
-`Augmentation`         protocol of training augmentations; `Remix`
-`Mir1kDataModule`      the LightningDataModule
-`SeparationSystem`     the LightningModule
-`bss_eval_sources`     BSS Eval v3; `si_sdr`, `nsdr`
-`load_protocol`        a scoring protocol by name
-`make_report`          score files to tables and figures
-`UserError`            base of all errors that a user can fix
-=====================  ===============================================================================
+| name               | purpose |
+|--------------------|---|
+| `Separator`        | mixture waveform to source waveforms: ``Separator.from_pretrained().separate(...)`` |
+| `Stems`            | its result: waveforms by source name, with their sample rate |
+| `SOURCES`          | names of the sources, in the order of every S axis |
+| `separate_file`    | a sound file to files of stems |
+| `StackedHourglass` | the network (Park et al., ISMIR 2018) |
+| `Spectrogram`      | the STFT |
+| `Refinement`       | protocol of mask refinements; `NmfRefinement` |
+| `Reconstruction`   | protocol of reconstructions; `MixturePhase`, `Wiener`, `Misi` |
+| `Augmentation`     | protocol of training augmentations; `Remix` |
+| `Mir1kDataModule`  | the LightningDataModule |
+| `SeparationSystem` | the LightningModule |
+| `bss_eval_sources` | BSS Eval v3; `si_sdr`, `nsdr` |
+| `load_protocol`    | a scoring protocol by name |
+| `make_report`      | score files to tables and figures |
+| `UserError`        | base of all errors that a user can fix |
 
 Axes, everywhere in this package:
 
-=====  ===================================================
-B      batch
-S      sources, in the order of `SOURCES`
-C      audio channels
-F      frequency bins
-T      STFT frames (never samples)
-N      samples
-K      stacks of the network
-=====  ===================================================
+| axis | meaning |
+|------|---|
+| B    | batch |
+| S    | sources, in the order of `SOURCES` |
+| C    | audio channels |
+| F    | frequency bins |
+| T    | STFT frames (never samples) |
+| N    | samples |
+| K    | stacks of the network |
 
 A waveform is (B, C, N), sources (B, S, C, N), a magnitude (B, C, F, T), masks (K, B, S, F, T). In code F and T
 are spelt ``n_freq, n_frames``.
@@ -107,7 +105,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use: torch alone takes seconds."""
     for module, names in _MODULES.items():
         if name in names:
-            return getattr(importlib.import_module(f"hourglass_sep.{module}"), name)
+            return globals().setdefault(name, getattr(importlib.import_module(f"hourglass_sep.{module}"), name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -22,6 +22,9 @@ COMMANDS = {
     "doctor": "what works here: versions, devices, formats, weights, data, a self-test",
 }
 
+_CONFIGURED = ("demo", "train", "evaluate")
+"""Commands that are configured by Hydra."""
+
 
 def usage() -> str:
     """The help text."""
@@ -49,6 +52,8 @@ def main() -> None:
         print(f"error: no command {command!r}: {remedy}", file=sys.stderr)
         raise SystemExit(2)
     del sys.argv[1]
+    if command in _CONFIGURED:
+        sys.path.insert(0, "")  # as python -m has it: configs may name classes of the user's own
     runpy.run_module(f"hourglass_sep.{command}", run_name="__main__", alter_sys=True)
 
 

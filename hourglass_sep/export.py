@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hourglass_sep.inference.onnx_file import export
-from hourglass_sep.inference.separator import Separator
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import complain, or_exit, tell_path
 
@@ -36,6 +34,9 @@ def run(arguments: Sequence[str] | None = None) -> Path:
             `hourglass_sep.inference.onnx_file.export`.
     """
     options = parser().parse_args(arguments)
+    from hourglass_sep.inference.onnx_file import export  # with torch: --help answers before
+    from hourglass_sep.inference.separator import Separator
+
     out: Path = options.out or Path(f"{Path(options.name).stem}.onnx")
     if out.suffix != ".onnx":
         raise UserError(f"{out} does not end in .onnx: choose another name with -o")

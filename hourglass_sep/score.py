@@ -6,11 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hourglass_sep.data.stem_folders import find_tracks
 from hourglass_sep.dsp.stems import MIXTURE
-from hourglass_sep.results.score_folders import score_folders
-from hourglass_sep.results.show import show_scores
-from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.devices import DEVICES, choose_device
 from hourglass_sep.support.errors import UserError
@@ -57,6 +53,10 @@ def run(arguments: Sequence[str] | None = None) -> Path:
         UserError: references and estimates do not match, a file cannot be read, or Ctrl-C was pressed.
     """
     options = parser().parse_args(arguments)
+    from hourglass_sep.data.stem_folders import find_tracks  # with torch: --help answers before
+    from hourglass_sep.results.score_folders import score_folders
+    from hourglass_sep.scoring.protocols import load_protocol
+
     protocol = load_protocol(options.protocol)
     sums = dict(_sum(text) for text in options.sum)
     stems = None if options.stems is None else _names("--stems", options.stems, ",")
@@ -91,6 +91,8 @@ def _names(option: str, text: str, separator: str) -> list[str]:
 def main() -> None:
     """Run the ``score`` command."""
     folder = or_exit(run)
+    from hourglass_sep.results.show import show_scores
+
     show_scores(folder)
 
 

@@ -21,7 +21,7 @@ def test_every_public_name_is_there_and_has_a_docstring_of_its_own(name: str) ->
 
 def test_the_docstring_names_what_is_public_and_nothing_else() -> None:
     table = str(hourglass_sep.__doc__).split("Axes,")[0]
-    assert set(re.findall(r"`(\w+)`", table.partition("name  ")[2])) == set(hourglass_sep.__all__) - {"__version__"}
+    assert set(re.findall(r"`(\w+)`", table.partition("| purpose")[2])) == set(hourglass_sep.__all__) - {"__version__"}
     assert set(dir(hourglass_sep)) == set(hourglass_sep.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Separater'"):
         _ = hourglass_sep.Separater
@@ -34,7 +34,7 @@ import runpy, sys
 import hourglass_sep
 for module, arguments in {
     "train": ["--help"], "evaluate": ["--cfg", "job"], "demo": ["modle.stacks=2"],
-    "separate": ["--help"], "report": ["--help"],
+    "separate": ["--help"], "report": ["--help"], "score": ["--help"], "export": ["--help"],
 }.items():
     sys.argv = [module, *arguments]
     try:
@@ -51,3 +51,11 @@ def test_nothing_bears_a_name_of_the_standard_library() -> None:
     """``python hourglass_sep/score.py`` puts the package's own folder first on the path."""
     names = {path.stem for path in (REPO / "hourglass_sep").iterdir()}
     assert not names & sys.stdlib_module_names
+
+
+def test_the_console_script_finds_classes_in_the_current_folder(tmp_path: Path) -> None:
+    """As ``python -m`` does: ``loss._target_=my_losses.masked_l2``."""
+    code = "import sys; sys.argv = ['hourglass-sep', 'train', '--help']; sys.path.remove(''); "
+    code += "from hourglass_sep import cli\ntry: cli.main()\nexcept SystemExit: pass\nimport mine"
+    (tmp_path / "mine.py").touch()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)

@@ -24,6 +24,19 @@ class Augmentation(Protocol):
         """Draw a linear gain for each source, float32 (S,)."""
 
 
+def check_augmentation(augment: object) -> None:
+    """Check that an object has the methods of `Augmentation`.
+
+    Raises:
+        SettingError: one is missing; it names the method.
+    """
+    for method in ("partner", "speed", "gains"):
+        if isinstance(augment, type) or not callable(getattr(augment, method, None)):
+            raise SettingError(
+                f"augment={augment!r} has no method {method}: see hourglass_sep.data.augment.Augmentation"
+            )
+
+
 class NoAugmentation:
     """No augmentation: clips remain unchanged (the paper's recipe)."""
 

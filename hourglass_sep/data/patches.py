@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from hourglass_sep.audio import resample
-from hourglass_sep.data.augment import Augmentation, NoAugmentation
+from hourglass_sep.data.augment import Augmentation, NoAugmentation, check_augmentation
 from hourglass_sep.dsp.scale import SCALES, input_scale
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
@@ -93,6 +93,8 @@ class RandomPatches(Dataset):
         if not clips:
             raise SettingError("there are no clips to train on: check data.root and data.train_singers")
         check_choice("data.scale", scale, SCALES)
+        if augment is not None:
+            check_augmentation(augment)
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale
@@ -113,8 +115,14 @@ class RandomPatches(Dataset):
         # Sources from different clips have independent speeds and starts; sources from one clip stay aligned.
         first = int(rng.integers(len(self.clips)))
         second = self.augment.partner(rng, first, len(self.clips))
-        gains = torch.from_numpy(self.augment.gains(rng, len(SOURCES)))
+        if not 0 <= second < len(self.clips):
+            raise SettingError(f"augment.partner returned {second}: return a clip's number, 0 to {len(self.clips) - 1}")
+        gains = torch.as_tensor(self.augment.gains(rng, len(SOURCES)), dtype=torch.float32)
+        if gains.shape != (len(SOURCES),):
+            raise SettingError(f"augment.gains returned shape {tuple(gains.shape)}: return ({len(SOURCES)},)")
         speeds = {clip: self.augment.speed(rng) for clip in dict.fromkeys((first, second))}
+        if not all(0 < speed < math.inf for speed in speeds.values()):
+            raise SettingError(f"augment.speed returned {min(speeds.values())}: return a number above 0")
         starts = {clip: self._draw_start(rng, clip, speed) for clip, speed in speeds.items()}
         drawn = list(enumerate((first, second)))
         if self.scale == "clip":

@@ -14,6 +14,7 @@ from torch import Tensor
 from hourglass_sep.audio import resample
 from hourglass_sep.dsp.masks import share
 from hourglass_sep.dsp.stft import Spectrogram
+from hourglass_sep.inference.callables import check_result
 from hourglass_sep.inference.reconstruct import Reconstruction
 from hourglass_sep.support.errors import NotFiniteError
 
@@ -51,6 +52,7 @@ class Bands:
             high_band: see `high_band_gains`.
         """
         stems = reconstruct(self._stft.extend(masks), self.spectrum, self._stft, self._low.shape[-1])
+        check_result("reconstruct", stems, (len(masks), masks.shape[1], *self._low.shape[1:]), masks)
         gains = high_band_gains(masks, high_band)
         return to_full_band(stems, self._low, self._waveform, gains, self._stft, self._sample_rate_hz)
 

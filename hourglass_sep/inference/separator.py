@@ -22,6 +22,7 @@ from hourglass_sep.dsp.stems import SOURCES, Stems
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.dsp.waveforms import alike, checked, checked_rate
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
+from hourglass_sep.inference.callables import check_callable, check_result
 from hourglass_sep.inference.choices import HIGH_BANDS
 from hourglass_sep.inference.limits import excess
 from hourglass_sep.inference.progress import Progress, Ticker
@@ -87,8 +88,8 @@ class Separator(nn.Module):
         if not segment_seconds > 0:
             raise SettingError(f"segment_seconds={segment_seconds!r} is not allowed: give a number above 0")
         for name, part in (("refine", refine), ("reconstruct", reconstruct)):
-            if part is not None and not callable(part):
-                raise SettingError(f"{name}={part!r} is not allowed: give a callable, see hourglass_sep.inference")
+            if part is not None:
+                check_callable(name, part)
         self.network = network
         self.spectrogram = spectrogram
         self.windows = Windows(window_frames, context_frames, fade_frames, scale)
@@ -291,8 +292,7 @@ class Separator(nn.Module):
         """Masks (B, S, F, T) for a mixture's magnitude (B, 1, F, T): the last stack's, clamped, refined, shared out."""
         masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
         refined = self.refine(masks, magnitude)
-        if refined.shape != masks.shape:
-            raise ValueError(f"refine made {tuple(refined.shape)} of masks {tuple(masks.shape)}: return the same shape")
+        check_result("refine", refined, masks.shape, masks)
         return share(refined, self.mask_rule)
 
     def stack_masks(

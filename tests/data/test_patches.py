@@ -137,6 +137,28 @@ def test_an_augmentation_is_any_object_with_its_methods() -> None:
     assert vocals.any()
 
 
+@pytest.mark.parametrize(
+    ("method", "value", "words"),
+    [
+        ("partner", 7, "augment.partner returned 7: return a clip's number, 0 to 1"),
+        ("partner", -1, "augment.partner returned -1"),
+        ("gains", np.ones(3), r"augment.gains returned shape \(3,\): return \(2,\)"),
+        ("speed", 0, "augment.speed returned 0: return a number above 0"),
+    ],
+)
+def test_a_draw_that_is_not_possible_is_named(method: str, value: object, words: str) -> None:
+    augment = LoudVocals()
+    setattr(augment, method, lambda *_: value)
+    with pytest.raises(SettingError, match=words):
+        _ = RandomPatches(clips(40000, 30000), STFT, 64, "window", augment)[0]
+
+
+@pytest.mark.parametrize("augment", [LoudVocals, object(), "remix"])
+def test_what_is_no_augmentation_is_named(augment: object) -> None:
+    with pytest.raises(SettingError, match=r"augment=.* has no method partner"):
+        RandomPatches(clips(40000), STFT, 64, "window", augment)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("scale", ["window", "clip"])
 def test_a_random_speed_moves_all_pitches_of_a_clip_by_the_same_semitones(scale: str) -> None:
     time = torch.arange(40000) / 8000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.progress import Progress
 from hourglass_sep.inference.reconstruct import MixturePhase
+from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.metrics import si_sdr
 from hourglass_sep.support.errors import SettingError
@@ -230,12 +232,31 @@ def test_functions_of_a_users_own_refine_and_rebuild() -> None:
     assert float(stems["accompaniment"].abs().max()) < 1e-5
 
 
-def test_what_does_not_refine_is_named() -> None:
-    with pytest.raises(SettingError, match=r"refine='nmf' is not allowed: give a callable"):
-        Separator(Constant(1.0, 0.5), STFT, refine="nmf")  # type: ignore[arg-type]
-    cut = Separator(Constant(1.0, 0.5), STFT, refine=lambda masks, magnitude: masks[..., 1:])
-    with pytest.raises(ValueError, match=r"refine made \(1, 2, 512, 35\) of masks \(1, 2, 512, 36\)"):
-        cut.separate(noise(9000), 8000)
+@pytest.mark.parametrize("part", ["nmf", NmfRefinement, 3])
+def test_what_cannot_be_called_is_named(part: Any) -> None:
+    with pytest.raises(SettingError, match=r"refine=.* is not allowed: give a function, or an object"):
+        Separator(Constant(1.0, 0.5), STFT, refine=part)
+    with pytest.raises(SettingError, match=r"reconstruct=.* is not allowed"):
+        Separator(Constant(1.0, 0.5), STFT, reconstruct=part)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"refine": lambda masks, magnitude: masks[..., 1:]}, r"refine returned shape \(1, 2, 512, \d+\): return \("),
+    ({"refine": lambda masks, magnitude: None}, r"refine returned a NoneType: return a tensor of shape \(1, 2"),
+    ({"refine": lambda masks, magnitude: masks.numpy()}, r"refine returned a ndarray"),
+    ({"refine": lambda masks, magnitude: masks * torch.nan}, r"refine returned NaN or infinite values"),
+    ({"reconstruct": lambda masks, *rest: MixturePhase()(masks[:, [0, 1, 1]], *rest)}, r"returned shape \(1, 3, 2"),
+    ({"reconstruct": lambda *parts: MixturePhase()(*parts)[:, :, :1]}, r"returned shape \(1, 2, 1, .*return \(1, 2, 2"),
+    ({"reconstruct": lambda *parts: MixturePhase()(*parts)[..., 3:]}, r"reconstruct returned shape"),
+    ({"reconstruct": lambda *parts: None}, r"reconstruct returned a NoneType"),
+]
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+@pytest.mark.parametrize(("settings", "words"), WRONG)
+def test_what_a_users_callable_gets_wrong_is_named(settings: dict[str, Any], words: str, rate: int) -> None:
+    with pytest.raises(SettingError, match=words):
+        Separator(Constant(1.0, 0.5), STFT, **settings).separate(noise(2, 30000), rate)
 
 
 class Swap:
