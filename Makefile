@@ -20,7 +20,7 @@ demo: install  ## train, score and separate on synthetic songs, in under five mi
 	$(BIN)/hourglass-sep demo
 
 test: install  ## the fast tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not slow'
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow'
 
 test-slow: install  ## the slow ones: whole commands, processes, the built wheel, the notebooks
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow
