@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,23 @@ def test_what_a_refinement_has_said_is_no_setting(tiny_separator: Separator) -> 
     refinement(torch.ones(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))
     assert refinement._said
     assert _fingerprint(tiny_separator) == before
+
+
+def test_functions_that_refine_are_told_apart_and_known_again(tiny_separator: Separator) -> None:
+    """By their names, and by the arguments of a partial: a journal is not continued with another function's rows."""
+
+    def same(masks: torch.Tensor, magnitude: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
+        return factor * masks
+
+    def other(masks: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+        return masks
+
+    found = []
+    for refine in (same, other, functools.partial(same, factor=2.0), functools.partial(same, factor=3.0), same):
+        tiny_separator.refine = refine
+        found.append(_fingerprint(tiny_separator))
+    assert len(set(found)) == 4
+    assert found[0] == found[-1]
 
 
 def test_oracles_are_bounds_of_masks_whatever_the_model_does_with_its_own(tiny_separator: Separator) -> None:

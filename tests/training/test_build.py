@@ -114,3 +114,12 @@ def test_a_job_is_silent_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> No
     entry.hydra_main("train")(lambda cfg: seen.append(advertiser.level))()
     jobs[0](OmegaConf.create())
     assert seen == [logging.WARNING]
+
+
+def test_a_job_gets_targets_of_earlier_versions_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, seen = [], []
+    monkeypatch.setattr("hydra.main", lambda **_: lambda job: lambda: jobs.append(job))
+    monkeypatch.setattr("sys.argv", ["train"])
+    entry.hydra_main("train")(lambda cfg: seen.append(cfg.loss._target_))()
+    jobs[0](OmegaConf.create({"loss": {"_target_": "hourglass_sep.losses.masked_l1"}}))
+    assert seen == ["hourglass_sep.training.losses.masked_l1"]
