@@ -6,8 +6,8 @@ Where a change is meant, ``python tests/records/test_pins.py`` records anew, and
 """
 
 import hashlib
+import importlib.metadata
 import json
-import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,19 @@ STEMS = ("default", "large")
 
 
 def machine() -> dict[str, str]:
-    """What decides about the last bit of a float32 result."""
+    """What decides about the last bit of a float32 result: the processor and its caches, and the libraries."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = [line.split(":") for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
     except OSError:
         lines = []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    flags = next((line.split(":")[1] for line in lines if line.startswith("flags")), "")
+    facts = {name.strip(): value.strip() for name, value in reversed([(line[0], line[1]) for line in lines])}
+    wanted = ("model name", "cpu family", "model", "stepping", "cache size", "flags")
+    processor = "; ".join(facts.get(name, "") for name in wanted)
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchaudio", "numpy", "soxr")}
     return {
-        "cpu": cpu,
-        "flags": hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:8],
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-    }
+        "cpu": facts.get("model name", ""),
+        "processor": hashlib.sha256(processor.encode()).hexdigest()[:8],
+    } | versions
 
 
 def fingerprint(tensor: torch.Tensor) -> str:
