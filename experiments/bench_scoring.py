@@ -8,7 +8,6 @@ Each number of cores runs in its own process, in which both programs score the s
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import resource
@@ -18,7 +17,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -105,24 +103,7 @@ def ours(pairs: list[Pair], cores: int) -> None:
     )
 
 
-# Only the metrics module is loaded: importing the whole package requires FFmpeg, which is not needed here.
-MUSEVAL = importlib.util.find_spec("museval")
-assert MUSEVAL is not None
-assert MUSEVAL.origin is not None
-bss_eval = runpy.run_path(str(Path(MUSEVAL.origin).with_name("metrics.py")))["bss_eval"]
-
-
-def musevals(references: Tensor, estimates: Tensor) -> None:
-    bss_eval(
-        references.numpy()[..., None],
-        estimates.numpy()[..., None],
-        window=np.inf,
-        hop=np.inf,
-        compute_permutation=False,
-        filters_len=512,
-        framewise_filters=False,
-        bsseval_sources_version=True,
-    )
+musevals = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "helpers" / "sounds.py"))["musevals"]
 
 
 def peak_mib() -> float:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 SCALES = ("window", "clip")
 """``window`` divides each inference window or training patch by its own maximum; ``clip`` divides a whole file by its
-maximum (Park 2018), or each segment of a longer file (`separator.SEGMENT_SECONDS`), which separates the quiet parts of
+maximum (Park 2018), or each segment of a longer file (`segments.SEGMENT_SECONDS`), which separates the quiet parts of
 songs with a large dynamic range poorly."""
 
 FLOOR = 1e-4

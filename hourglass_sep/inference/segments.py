@@ -15,6 +15,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+SEGMENT_SECONDS = 45.0
+"""Length of the segments in which longer songs are separated."""
+
+CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
+"""Longest segment times its channels: memory grows with both, so that segments of more than 8 channels are shorter."""
+
 _SPOILT_FRAMES = 4
 """Frames next to a cut that depend on samples beyond it: half a window of the STFT, and the resampler's filter."""
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep import audio
-from hourglass_sep.checkpoints import rebuild, store
+from hourglass_sep.checkpoints import store
 from hourglass_sep.dsp.masks import MASK_RULES, share
 from hourglass_sep.dsp.stems import SOURCES, Stems
 from hourglass_sep.dsp.stft import Spectrogram
@@ -24,20 +23,14 @@ from hourglass_sep.dsp.waveforms import alike, checked, checked_rate
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
 from hourglass_sep.inference.callables import check_callable, check_result
 from hourglass_sep.inference.choices import HIGH_BANDS
-from hourglass_sep.inference.limits import excess
+from hourglass_sep.inference.loading import describe, load_parts
 from hourglass_sep.inference.progress import Progress, Ticker
 from hourglass_sep.inference.reconstruct import MixturePhase, Reconstruction
 from hourglass_sep.inference.refinement.refine import NoRefinement, Refinement
-from hourglass_sep.inference.segments import Layout, process_in_segments
+from hourglass_sep.inference.segments import SEGMENT_SECONDS, process_in_segments
 from hourglass_sep.inference.windows import Windows
-from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.support.checks import check_choice, check_whole
-from hourglass_sep.support.errors import CheckpointError, SettingError
-
-SEGMENT_SECONDS = 45.0
-"""Length of the segments in which longer songs are separated."""
-_CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
-"""Longest segment times its channels: memory grows with both, so that segments of more than 8 channels are shorter."""
+from hourglass_sep.support.errors import SettingError
 
 
 class Separator(nn.Module):
@@ -110,9 +103,7 @@ class Separator(nn.Module):
     @property
     def description(self) -> dict[str, Any]:
         """Network arguments, STFT and settings, in plain types: all but the weights."""
-        assert isinstance(self.network, StackedHourglass)
-        parts = {"model": self.network.config, "audio": self.spectrogram.config, "inference": self.settings}
-        return {"format": store.FORMAT} | parts
+        return describe(self.network, self.spectrogram, self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -143,12 +134,9 @@ class Separator(nn.Module):
         Raises:
             CheckpointError: the file is missing, or not one of this package's.
         """
-        description, weights = store.read(path)
+        network, stft, settings = load_parts(path)
         with store.described_by(Path(path)):
-            stft = Spectrogram(**description["audio"])
-            settings = description["inference"]
-            cls(rebuild.draw(description["model"]), stft, **settings).refuse_excess(path)
-            network = rebuild.network(description["model"], weights)
+            cls(network, stft, **settings)
         separator = cls(network, stft, **settings | changes).eval()
         separator.origin = str(path)
         return separator
@@ -161,19 +149,6 @@ class Separator(nn.Module):
             facts: further entries of the card: data, recipe, steps, commit, scores.
         """
         store.save(path, self.description, self.network.state_dict(), facts)
-
-    def refuse_excess(self, path: str | Path) -> None:
-        """Check that memory and time stay within the limits of `hourglass_sep.inference.limits`.
-
-        Args:
-            path: file of the settings, for the error message.
-
-        Raises:
-            CheckpointError: a limit is exceeded.
-        """
-        reason = excess(self.network.config, self.spectrogram, self.windows, self.segment_seconds)  # type: ignore[arg-type]
-        if reason:
-            raise CheckpointError(f"{path} {reason}: give another file")
 
     @classmethod
     def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:
@@ -254,7 +229,7 @@ class Separator(nn.Module):
 
         waveforms = alike(blocks)
         first = next(waveforms, torch.zeros(0))
-        layout = self._layout(rate, math.prod(first.shape[:-1]))
+        layout = self.windows.layout(self.spectrogram, rate, math.prod(first.shape[:-1]), self.segment_seconds)
         waveforms = chain([first], waveforms)
         del first
         for mixture, sources in process_in_segments(process, waveforms, layout):
@@ -276,11 +251,6 @@ class Separator(nn.Module):
         """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device; training wants the network alone."""
         parts = [sources for _, sources in self.pairs([waveform], sample_rate_hz)]
         return torch.cat(parts, -1).movedim(0, 1)
-
-    def _layout(self, sample_rate_hz: int, channels: int) -> Layout:
-        rate, hop_length = self.spectrogram.sample_rate_hz, self.spectrogram.hop_length
-        segment_frames = round(min(self.segment_seconds, _CHANNEL_SECONDS / max(channels, 1)) * rate / hop_length)
-        return self.windows.layout(Fraction(hop_length * sample_rate_hz, rate), segment_frames)
 
     def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""

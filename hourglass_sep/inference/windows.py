@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep.dsp.scale import SCALES, input_scale
-from hourglass_sep.inference.segments import Layout
+from hourglass_sep.dsp.stft import Spectrogram
+from hourglass_sep.inference.segments import CHANNEL_SECONDS, Layout
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
@@ -57,8 +58,18 @@ class Windows:
                 "what lies between a window's two contexts"
             )
 
-    def layout(self, samples_per_frame: Fraction, segment_frames: int) -> Layout:
-        """The layout of segments of about ``segment_frames`` frames for these windows."""
+    def layout(self, stft: Spectrogram, sample_rate_hz: int, channels: int, segment_seconds: float) -> Layout:
+        """The layout of a song's segments for these windows.
+
+        Args:
+            stft: the network's STFT.
+            sample_rate_hz: sample rate of the song.
+            channels: channels of the song, of all batch items together.
+            segment_seconds: wanted length of the segments; shorter where there are many channels.
+        """
+        seconds = min(segment_seconds, CHANNEL_SECONDS / max(channels, 1))
+        segment_frames = round(seconds * stft.sample_rate_hz / stft.hop_length)
+        samples_per_frame = Fraction(stft.hop_length * sample_rate_hz, stft.sample_rate_hz)
         window, context = _WHOLE_WINDOW
         fade = 0
         if self.window_frames is not None:

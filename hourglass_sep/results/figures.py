@@ -160,6 +160,7 @@ def _mir1k_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Te
     from hourglass_sep.checkpoints.card import inference_problem
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
     from hourglass_sep.dsp.stems import SOURCES
+    from hourglass_sep.inference.loading import refuse_excess
     from hourglass_sep.inference.options import build
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.support.devices import choose_device
@@ -177,7 +178,8 @@ def _mir1k_loader(system: ScoredSystem) -> Callable[[str, str], tuple[Sounds, Te
         try:
             post = {group: build(description) for group, description in facts.get("post", {}).items()}
             separator = Separator.load(facts["weights"], **facts.get("inference", {}), **post)
-            separator.refuse_excess(system.file.path)
+            parts = separator.network, separator.spectrogram, separator.windows, separator.segment_seconds
+            refuse_excess(system.file.path, *parts)
             separator = separator.to(choose_device("auto"))
         except (TypeError, AttributeError) as error:
             raise UserError(f"{system.file.path} has inference settings that this version lacks ({error})") from error

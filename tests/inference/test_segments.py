@@ -261,7 +261,7 @@ def test_segments_of_many_channels_are_shorter_and_cannot_be_found_either(
     whole = tiny_separator.separate(song, 8000)
     assert max(lengths) == song.shape[-1]
     lengths.clear()
-    monkeypatch.setattr("hourglass_sep.inference.separator._CHANNEL_SECONDS", 12 * 4)
+    monkeypatch.setattr("hourglass_sep.inference.windows.CHANNEL_SECONDS", 12 * 4)
     cut = tiny_separator.separate(song, 8000)
     assert max(lengths) < 10 * 8000
     for name, stem in whole.items():

@@ -23,28 +23,13 @@ from hourglass_sep.scoring.metrics import (
     nsdr,
     si_sdr,
 )
-from tests.helpers.sounds import museval_bss_eval
+from tests.helpers.sounds import museval_bss_eval, musevals
 
 TOLERANCE_DB = 1e-6
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-def musevals(references: torch.Tensor, estimates: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """SDR, SIR, SAR (S,) of BSS Eval v3 'sources' over the whole signal."""
-    sdr, _, sir, sar, _ = museval_bss_eval(
-        references.double().numpy()[..., None],
-        estimates.double().numpy()[..., None],
-        window=np.inf,
-        hop=np.inf,
-        compute_permutation=False,
-        filters_len=512,
-        framewise_filters=False,
-        bsseval_sources_version=True,
-    )
-    return sdr[:, 0], sir[:, 0], sar[:, 0]
 
 
 def mir_evals(references: torch.Tensor, estimates: torch.Tensor, permute: bool = False) -> tuple[np.ndarray, ...]:
