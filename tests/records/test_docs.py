@@ -14,8 +14,9 @@ import soundfile
 import torch
 
 from hourglass_sep.training import run as training
+from hourglass_sep.training.quoting import hydra_arguments
 from tests.helpers.av_files import encode, with_two_streams
-from tests.helpers.runs import config
+from tests.helpers.runs import composed, config
 
 REPO = Path(__file__).resolve().parents[2]
 README = (REPO / "README.md").read_text()
@@ -165,3 +166,23 @@ def test_every_file_that_a_page_links_to_or_names_exists(page: str) -> None:
     for name in re.findall(r"`((?:hourglass_sep|conf|experiments|tests|docs)/[\w./]+)`", PAGES[page]):
         if "NAME" not in name:
             assert (REPO / name).exists(), name
+
+
+def recorded_commands() -> list[str]:
+    """Trainings and evaluations of the studies, without those that name the commit that they need."""
+    texts = [path.read_text().replace("\\\n", " ") for path in sorted((REPO / "experiments").glob("*/README.md"))]
+    lines = [line for text in texts for line in text.splitlines() if re.match(r"python -m hourglass_sep\.", line)]
+    return [line for line in dict.fromkeys(lines) if not re.search(r"# .*at [0-9a-f]{7}", line)]
+
+
+@pytest.mark.parametrize("command", recorded_commands())
+def test_a_command_of_a_study_has_settings_that_exist(command: str) -> None:
+    _, _, module, *arguments = shlex.split(command, comments=True)
+    sweep = "-m" in arguments
+    overrides = [argument.split(",")[0] if sweep else argument for argument in arguments if argument != "-m"]
+    overrides = [argument for argument in hydra_arguments(overrides) if not argument.startswith("hydra.")]
+    assert composed(module.rpartition(".")[2], *overrides)
+
+
+def test_the_studies_have_commands() -> None:
+    assert len(recorded_commands()) > 8
