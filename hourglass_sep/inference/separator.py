@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -53,6 +53,7 @@ class Separator(nn.Module):
         reconstruct: waveforms from masks and the mixture's spectrum, see `Reconstruction`.
         batch_windows: windows in a batch of the network; by default 2 on a CPU, for its caches, and 32 on a GPU.
         segment_seconds: length of the segments that are in memory at once.
+        sources: names of the sources, in the order of the masks' S axis.
 
     Raises:
         ValueError: an unknown name, or a number out of range.
@@ -72,8 +73,10 @@ class Separator(nn.Module):
         reconstruct: Reconstruction | None = None,
         batch_windows: int | None = None,
         segment_seconds: float = SEGMENT_SECONDS,
+        sources: Sequence[str] = SOURCES,
     ) -> None:
         super().__init__()
+        self.sources = tuple(sources)
         check_choice("inference.masks", masks, MASK_RULES)
         check_choice("inference.high_band", high_band, HIGH_BANDS)
         if batch_windows is not None:
@@ -170,7 +173,7 @@ class Separator(nn.Module):
             progress: callback, called after every few windows and with a fraction of 1 at the end.
 
         Returns:
-            A waveform of the song's shape and kind (tensor or array) for each name in `SOURCES`; of a file, tensors
+            A waveform of the song's shape and kind (tensor or array) for each name in `sources`; of a file, tensors
             (C, N).
 
         Raises:
@@ -191,7 +194,7 @@ class Separator(nn.Module):
         parts = [part for _, part in self.pairs([waveform], rate, ticker)]
         whole = torch.cat(parts, -1)  # (S, ...)
         refuse_not_finite(whole, self.origin)
-        stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(SOURCES)}
+        stems = {name: whole[s].numpy() if as_array else whole[s] for s, name in enumerate(self.sources)}
         return Stems(stems, rate)
 
     def stream(self, blocks: Iterable[Tensor | np.ndarray], sample_rate_hz: int) -> Iterator[dict[str, Tensor]]:
@@ -211,7 +214,7 @@ class Separator(nn.Module):
             raise ValueError("blocks is no series of blocks: give a generator or a list, [waveform] for one")
         for _, part in self.pairs(blocks, sample_rate_hz):
             refuse_not_finite(part, self.origin)
-            yield dict(zip(SOURCES, part, strict=True))
+            yield dict(zip(self.sources, part, strict=True))
             del part
 
     def pairs(

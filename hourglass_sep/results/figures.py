@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ _MOST_PANELS = 8
 _LONGEST_SECONDS = 12.0
 _RATE_HZ, _N_FFT, _HOP = 16000, 1024, 256  # of the spectrograms, whatever the rate of the scored audio
 
-Sounds = dict[str, "Tensor"]
+Sounds = Mapping[str, "Tensor"]
 """Name to waveform (N): the sources and the mixture."""
 
 
@@ -236,7 +236,7 @@ def _sum(waveforms: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _shown(stems: Sounds, rate_hz: int) -> Sounds:
+def _shown(stems: Sounds, rate_hz: int) -> dict[str, Tensor]:
     """The first `_LONGEST_SECONDS` of waveforms (N), resampled to `_RATE_HZ`."""
     from hourglass_sep.audio import resample
 
