@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from hourglass_sep.checkpoints import rebuild
 from hourglass_sep.checkpoints.archive import check_archive, check_header
-from hourglass_sep.checkpoints.card import problem, read_card
+from hourglass_sep.checkpoints.card import FORMAT, problem, read_card, upgraded
 from hourglass_sep.support.errors import CheckpointError
 from hourglass_sep.support.paths import WEIGHTS_DIR, at_home
-
-FORMAT = "hourglass_sep/1"
-"""Format and version of descriptions."""
 
 KEY = "hourglass_sep"
 """Key of a Lightning checkpoint for the separator's description."""
@@ -46,24 +44,39 @@ def shipped_path(name: str) -> Path:
     return path
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def shipped_cards() -> dict[str, dict[str, Any]]:
+    """The cards of the weights that ship, by name."""
+    return {name: upgraded(read_card(shipped_path(name).with_suffix(".json"))) for name in _shipped()}
+
+
+def read(
+    path: str | Path, trust: Collection[str] = (), network: nn.Module | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The description of a checkpoint's separator, and its network's state dict.
 
+    Args:
+        path: file of the checkpoint.
+        trust: packages whose networks may be imported, see `hourglass_sep.checkpoints.rebuild.network_class`.
+        network: the network that the weights should match, in place of the described one.
+
     Raises:
-        CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this package, or its network is of a
+            package that was not named.
     """
     path = at_home(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: {_shipped()}")
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    description = upgraded(description)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is of something else, or of another version of this package: give another file")
     reason = problem(description)
     if not reason:
-        description["model"], reason = rebuild.current_arguments(description["model"])
+        description["network"], reason = rebuild.current_arguments(description["network"])
     if not reason:
         with described_by(path):
-            reason = rebuild.misfit(weights, rebuild.draw(description["model"]).state_dict())
+            drawn = network if network is not None else rebuild.draw(description["network"], trust)
+            reason = rebuild.misfit(weights, drawn.state_dict())
     if reason:
         raise CheckpointError(f"{path} {reason}: give another file")
     return description, weights
@@ -78,6 +91,9 @@ def described_by(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CheckpointError as error:
+        text = str(error)
+        raise CheckpointError(text if text.startswith(str(path)) else f"{path} {text}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} does not describe a network of this version ({reason}): train again") from error
@@ -131,10 +147,10 @@ def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, to
         path: NAME.safetensors.
         description: description of the separator, see `Separator.description`.
         weights: state dict of the network.
-        facts: further entries of the card: data, recipe, steps, commit, scores.
+        facts: the card's facts: data, licence, recipe, steps, commit, scores.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: value.half().contiguous() for name, value in weights.items()}
     path.write_bytes(safetensors.torch.save(halves))
-    path.with_suffix(".json").write_text(json.dumps(description | facts, indent=2) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(description | {"facts": facts}, indent=2) + "\n")

@@ -14,5 +14,5 @@ FLOOR = 1e-4
 
 
 def input_scale(magnitude: Tensor) -> Tensor:
-    """The divisor of a magnitude (..., F, T): its maximum, floored; (..., 1, 1)."""
-    return magnitude.amax(dim=(-2, -1), keepdim=True).clamp_min(FLOOR)
+    """The divisor of a magnitude (..., C, F, T), one for all channels: its maximum, floored; (..., 1, 1, 1)."""
+    return magnitude.amax(dim=(-3, -2, -1), keepdim=True).clamp_min(FLOOR)

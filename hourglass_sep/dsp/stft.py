@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchaudio import functional
 
-from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
+STEREO = ("mid_side", "left_right")
+"""The two channels of a stereo network: ``mid_side``, half the sum and half the difference of left and right;
+``left_right``, as they are."""
+
+MOST_CHANNELS = 2
 _CANCELLED = 0.01
 """Ratio of mono to channel energy below which the mean of the channels counts as cancelled in a frame (-20 dB)."""
 
@@ -21,12 +28,22 @@ class Spectrogram(nn.Module):
         n_fft: window length in samples.
         hop_length: hop between frames in samples.
         n_freq: number of bins of the network's input, from 0 Hz on (Park 2018: 512 of n_fft // 2 + 1 = 513).
+        channels: channels C of the network's input: 1, the mean of a song's channels, or 2, see ``stereo``.
+        stereo: the two channels of a stereo network, a name from `STEREO`.
 
     Raises:
-        ValueError: sizes that do not match.
+        ValueError: sizes that do not match, or an unknown name.
     """
 
-    def __init__(self, sample_rate_hz: int = 8000, n_fft: int = 1024, hop_length: int = 256, n_freq: int = 512) -> None:
+    def __init__(
+        self,
+        sample_rate_hz: int = 8000,
+        n_fft: int = 1024,
+        hop_length: int = 256,
+        n_freq: int = 512,
+        channels: int = 1,
+        stereo: str = STEREO[0],
+    ) -> None:
         super().__init__()
         sizes = {
             "sample_rate_hz": sample_rate_hz,
@@ -36,17 +53,38 @@ class Spectrogram(nn.Module):
         }
         for name, value in sizes.items():
             check_whole(f"audio.{name}", value)
+        check_whole("audio.channels", channels, most=MOST_CHANNELS)
+        check_choice("audio.stereo", stereo, STEREO)
         if n_freq > n_fft // 2 + 1:
             raise SettingError(f"audio.n_freq={n_freq} is not allowed: n_fft={n_fft} has {n_fft // 2 + 1} bins")
         if hop_length > n_fft // 2:
             raise SettingError(
                 f"audio.hop_length={hop_length} is not allowed: at most n_fft / 2 = {n_fft // 2}, or the inverse fails"
             )
-        self.config = sizes
+        self.config: dict[str, Any] = sizes | {"channels": channels, "stereo": stereo}
         self.sample_rate_hz = sample_rate_hz
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.n_freq = n_freq
+        self.channels = channels
+        self.stereo = stereo
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """The channels that masks are applied to: (..., C, N) to (..., C, N), mid and side of two if so set."""
+        if not self._rotates(waveform):
+            return waveform
+        left, right = waveform.unbind(-2)
+        return torch.stack([(left + right) / 2, (left - right) / 2], -2)
+
+    def decode(self, waveform: Tensor) -> Tensor:
+        """The inverse of `encode`."""
+        if not self._rotates(waveform):
+            return waveform
+        mid, side = waveform.unbind(-2)
+        return torch.stack([mid + side, mid - side], -2)
+
+    def _rotates(self, waveform: Tensor) -> bool:
+        return self.channels == 2 and waveform.shape[-2] == 2 and self.stereo == "mid_side"
 
     def forward(self, waveform: Tensor, centred: bool = True) -> Tensor:
         """(..., N) to the complex spectrum (..., n_fft // 2 + 1, T), T = 1 + N // hop_length.
@@ -71,8 +109,26 @@ class Spectrogram(nn.Module):
         """Magnitude of the network's bins: (..., n_fft // 2 + 1, T) complex to (..., n_freq, T)."""
         return spectrum[..., : self.n_freq, :].abs()
 
+    def view(self, spectrum: Tensor) -> Tensor:
+        """The network's input: (B, C, F, T) complex, all bins of encoded channels, to (B, `channels`, n_freq, T).
+
+        A stereo network sees a song that has not two channels as one whose channels are equal to its mono view.
+        """
+        if self.channels == 1:
+            return self.mono_magnitude(spectrum)
+        if spectrum.shape[1] == 2:
+            return self.magnitude(spectrum)
+        mono = self.mono_magnitude(spectrum)
+        return torch.cat([mono, torch.zeros_like(mono) if self.stereo == "mid_side" else mono], 1)
+
+    def fit(self, masks: Tensor, channels: int) -> Tensor:
+        """Masks for a song with this number of channels: (B, S, C, F, T) to (B, S, 1|channels, F, T)."""
+        if masks.shape[-3] == 1 or channels == 2:
+            return masks
+        return masks[..., :1, :, :] if self.stereo == "mid_side" else masks.mean(-3, keepdim=True)
+
     def mono_magnitude(self, spectrum: Tensor) -> Tensor:
-        """The network's input for all channels: (B, C, F, T) complex, all bins, to a magnitude (B, 1, n_freq, T).
+        """The mono view of all channels: (B, C, F, T) complex, all bins, to a magnitude (B, 1, n_freq, T).
 
         Magnitude of the mean of the channels; in frames where it cancels (L = -R), root mean square of their
         magnitudes.

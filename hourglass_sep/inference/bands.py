@@ -30,31 +30,33 @@ class Bands:
     Args:
         waveform: the mixture (B, C, N).
         sample_rate_hz: sample rate of the waveform.
-        stft: the network's STFT.
+        stft: the network's STFT; its channels (mid and side, for instance) are those of `spectrum`.
 
     Attributes:
         spectrum: the STFT at the network's sample rate, (B, C, F, T) complex.
     """
 
     def __init__(self, waveform: Tensor, sample_rate_hz: int, stft: Spectrogram) -> None:
-        self._waveform = waveform
+        self._waveform = stft.encode(waveform)
         self._sample_rate_hz = sample_rate_hz
         self._stft = stft
-        self._low = resample(waveform, sample_rate_hz, stft.sample_rate_hz)
+        self._low = resample(self._waveform, sample_rate_hz, stft.sample_rate_hz)
         self.spectrum = stft(self._low)
 
     def rebuild(self, masks: Tensor, reconstruct: Reconstruction, high_band: str) -> Tensor:
         """Sources (B, S, C, N) from masks.
 
         Args:
-            masks: (B, S, F, T), refined and shared out.
+            masks: (B, S, 1|C, F, T), refined and shared out.
             reconstruct: reconstruction of waveforms from masks and spectrum.
             high_band: see `high_band_gains`.
         """
+        masks = self._stft.fit(masks, self._low.shape[1])
         stems = reconstruct(self._stft.extend(masks), self.spectrum, self._stft, self._low.shape[-1])
         check_result("reconstruct", stems, (len(masks), masks.shape[1], *self._low.shape[1:]), masks)
         gains = high_band_gains(masks, high_band)
-        return to_full_band(stems, self._low, self._waveform, gains, self._stft, self._sample_rate_hz)
+        stems = to_full_band(stems, self._low, self._waveform, gains, self._stft, self._sample_rate_hz)
+        return self._stft.decode(stems)
 
 
 def with_rounding_returned(stems: Tensor, waveform: Tensor) -> Tensor:
@@ -86,11 +88,11 @@ def high_band_gains(masks: Tensor, rule: str) -> Tensor | None:
     """Each source's share of the frequencies above the masks' highest.
 
     Args:
-        masks: (B, S, F, T) of the lower band.
+        masks: (B, S, 1|C, F, T) of the lower band.
         rule: ``average``, the mean of each frame's masks; ``hold``, the mean of their highest 64 bins; or ``zero``.
 
     Returns:
-        Gains (B, S, T) that sum to one over the sources; None for ``zero``, an empty upper band.
+        Gains (B, S, 1|C, T) that sum to one over the sources; None for ``zero``, an empty upper band.
     """
     if rule == "zero":
         return None
@@ -107,7 +109,7 @@ def to_full_band(
         stems: lower band (B, S, C, n), at the STFT's sample rate.
         low: the song (B, C, n), at the STFT's sample rate.
         waveform: the song (B, C, N), at its own sample rate.
-        gains: shares of the upper band (B, S, T), see `high_band_gains`.
+        gains: shares of the upper band (B, S, 1|C, T), see `high_band_gains`.
         stft: the network's STFT.
         sample_rate_hz: sample rate of the song.
 
@@ -128,7 +130,7 @@ def to_full_band(
 
 
 def _add_at_gains(stems: Tensor, signal: Tensor, gains: Tensor, samples_per_frame: float) -> None:
-    """Add a signal (B, C, N) to stems (B, S, C, N), multiplied by gains (B, S, T).
+    """Add a signal (B, C, N) to stems (B, S, C, N), multiplied by gains (B, S, 1|C, T).
 
     Gain k applies at sample k * samples_per_frame; gains are interpolated linearly.
     """
@@ -140,4 +142,4 @@ def _add_at_gains(stems: Tensor, signal: Tensor, gains: Tensor, samples_per_fram
         weight = (position - left).to(gains)
         left = left.to(gains.device)
         gain = torch.lerp(gains[..., left], gains[..., (left + 1).clamp_max(last)], weight)
-        stems[..., block] += gain[:, :, None] * signal[:, None, :, block]
+        stems[..., block] += gain * signal[:, None, :, block]

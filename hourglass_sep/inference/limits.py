@@ -26,7 +26,7 @@ def excess(model: Mapping[str, int], stft: Spectrogram, windows: Windows, segmen
     Each number of a card may be valid while their combination is not. Nothing is computed.
 
     Args:
-        model: arguments of the network, see `StackedHourglass.config`.
+        model: arguments of the network, see `StackedHourglass.config`; empty for another package's, which was trusted.
         stft: STFT of the separator.
         windows: windows of the separator.
         segment_seconds: length of its segments.
@@ -48,6 +48,6 @@ def excess(model: Mapping[str, int], stft: Spectrogram, windows: Windows, segmen
         middle = window - 2 * windows.context_frames
         if window > middle * _MOST_OVERLAP or frames_a_second > middle * _MOST_WINDOWS:
             return f"says inference.context_frames={windows.context_frames}, which leaves {middle} of {window} frames"
-    if window * stft.n_freq * model["channels"] > _MOST_ACTIVATIONS * model["fold"] ** 2:
+    if model and window * stft.n_freq * model["channels"] > _MOST_ACTIVATIONS * model["fold"] ** 2:
         return f"says inference.window_frames={windows.window_frames}, too much for its model and audio.n_freq"
     return ""

@@ -26,7 +26,7 @@ class Reconstruction(Protocol):
         """Reconstruct the sources.
 
         Args:
-            masks: (B, S, F, T), for all bins of the spectrum.
+            masks: (B, S, C, F, T), or (B, S, 1, F, T) for all channels, for all bins of the spectrum.
             spectrum: the mixture's spectrum (B, C, F, T), complex.
             spectrogram: the STFT of the spectrum.
             n_samples: length of the mixture in samples.

@@ -8,6 +8,7 @@ blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,20 +16,34 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from hourglass_sep.dsp.stft import Spectrogram
+
 SEGMENT_SECONDS = 45.0
 """Length of the segments in which longer songs are separated."""
 
 CHANNEL_SECONDS = 8 * SEGMENT_SECONDS
 """Longest segment times its channels: memory grows with both, so that segments of more than 8 channels are shorter."""
 
-_SPOILT_FRAMES = 4
-"""Frames next to a cut that depend on samples beyond it: half a window of the STFT, and the resampler's filter."""
+_RESAMPLER_SAMPLES = 384
+"""Reach of the resamplers' filters, down and up, at the lower of their rates: below 1e-6 beyond 100 samples each, and
+some room."""
 
 _BLOCK_SAMPLES = 1 << 16
 """Longer blocks are split, since the buffered samples are copied with every block."""
 
 _LARGEST_SPACING = 125
 """Most frames between two on whole samples: 125 at any integer rate for 256 samples at 8 kHz, 5 at 44.1 kHz."""
+
+
+def spoilt_frames(stft: Spectrogram, sample_rate_hz: int) -> int:
+    """Frames next to a cut that depend on samples beyond it: half a window of the STFT, and the resamplers' filters.
+
+    Args:
+        stft: the network's STFT.
+        sample_rate_hz: sample rate of the song.
+    """
+    reach = _RESAMPLER_SAMPLES * stft.sample_rate_hz / min(sample_rate_hz, stft.sample_rate_hz)
+    return math.ceil(stft.n_fft / (2 * stft.hop_length)) + math.ceil(reach / stft.hop_length)
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,13 @@ class Layout:
 
     @classmethod
     def of_windows(
-        cls, samples_per_frame: Fraction, hop: int, context: int, target: int, window_fade: int = 0
+        cls,
+        samples_per_frame: Fraction,
+        hop: int,
+        context: int,
+        target: int,
+        window_fade: int = 0,
+        cut_frames: int = 4,
     ) -> Layout:
         """The layout for inference windows that are ``hop`` frames apart.
 
@@ -63,13 +84,14 @@ class Layout:
             context: frames of a window on each side of its hop.
             target: wanted length of a segment in frames, rounded to a multiple of the hop.
             window_fade: frames of the cross-fade on each side of a window's hop.
+            cut_frames: frames next to a cut that depend on it, see `spoilt_frames`.
         """
         segment = max(round(target / hop), 1) * hop
-        lead = -(-(context + _SPOILT_FRAMES) // hop) * hop
-        spoilt = window_fade + _SPOILT_FRAMES
-        fade = max(hop - 2 * spoilt, _SPOILT_FRAMES)
+        lead = -(-(context + cut_frames) // hop) * hop
+        spoilt = window_fade + cut_frames
+        fade = max(hop - 2 * spoilt, cut_frames)
         repeated = -(-(fade + 2 * spoilt) // hop) * hop
-        return cls(samples_per_frame, segment, lead, repeated + context + _SPOILT_FRAMES, spoilt, fade)
+        return cls(samples_per_frame, segment, lead, repeated + context + cut_frames, spoilt, fade)
 
     def first_frame(self, i: int) -> int:
         """The first frame that segment i reads, moved to a frame on a whole sample if one is near."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hourglass_sep import audio
 from hourglass_sep.checkpoints import store
 from hourglass_sep.dsp.masks import MASK_RULES, share
-from hourglass_sep.dsp.stems import SOURCES, Stems
+from hourglass_sep.dsp.stems import SOURCES, Stems, read_sources
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.dsp.waveforms import alike, checked, checked_rate
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
@@ -36,12 +36,13 @@ from hourglass_sep.support.errors import SettingError
 class Separator(nn.Module):
     """Mixture waveform to source waveforms, at any sample rate and with any number of channels.
 
-    The network's input is the mono magnitude of the song at the STFT's sample rate. Its masks multiply the spectrum of
-    each channel at that rate; higher frequencies (the high band) are distributed by the masks' mean over frequency.
+    The network's input is the magnitude of the song at the STFT's sample rate, mono or of two channels. Its masks
+    multiply the spectrum of each channel at that rate; higher frequencies (the high band) are distributed by the masks'
+    mean over frequency.
 
     Args:
-        network: magnitudes (B, 1, F, T) to masks (K, B, S, F, T); the last stack's are used.
-        spectrogram: the STFT.
+        network: magnitudes to masks, see `hourglass_sep.networks.base.MaskNetwork`; the last stack's are used.
+        spectrogram: the STFT, which also says the channels of the network's input.
         window_frames: T of the network's input, see `hourglass_sep.inference.windows.Windows`.
         context_frames: overlap of the windows in frames, see `Windows`.
         fade_frames: cross-fade of the windows in frames, see `Windows`.
@@ -49,7 +50,7 @@ class Separator(nn.Module):
         masks: ``raw`` or ``sum_to_one``, see `hourglass_sep.dsp.masks.share`.
         high_band: shares of the frequencies above the network's: ``average``, the mean of each frame's masks; ``hold``,
             the mean of their highest 64 bins; ``zero`` leaves these frequencies out of all stems.
-        refine: refinement of masks (B, S, F, T) given the magnitude (B, 1, F, T), see `Refinement`.
+        refine: refinement of masks given the magnitude, see `Refinement`.
         reconstruct: waveforms from masks and the mixture's spectrum, see `Reconstruction`.
         batch_windows: windows in a batch of the network; by default 2 on a CPU, for its caches, and 32 on a GPU.
         segment_seconds: length of the segments that are in memory at once.
@@ -76,7 +77,7 @@ class Separator(nn.Module):
         sources: Sequence[str] = SOURCES,
     ) -> None:
         super().__init__()
-        self.sources = tuple(sources)
+        named = read_sources([*sources] if isinstance(sources, Sequence) and not isinstance(sources, str) else sources)
         check_choice("inference.masks", masks, MASK_RULES)
         check_choice("inference.high_band", high_band, HIGH_BANDS)
         if batch_windows is not None:
@@ -86,12 +87,14 @@ class Separator(nn.Module):
         for name, part in (("refine", refine), ("reconstruct", reconstruct)):
             if part is not None:
                 check_callable(name, part)
+        self.sources = tuple(named)
         self.network = network
         self.spectrogram = spectrogram
         self.windows = Windows(window_frames, context_frames, fade_frames, scale)
         self.mask_rule = masks
         self.high_band = high_band
-        self.refine = refine or NoRefinement()
+        for_sources = getattr(refine, "for_sources", None)
+        self.refine = for_sources(self.sources) if for_sources else refine or NoRefinement()
         self.reconstruct = reconstruct or MixturePhase()
         self.batch_windows = batch_windows
         self.segment_seconds = segment_seconds
@@ -105,8 +108,8 @@ class Separator(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """Network arguments, STFT and settings, in plain types: all but the weights."""
-        return describe(self.network, self.spectrogram, self.settings)
+        """Network, sources, STFT and settings, in plain types: all but the weights."""
+        return describe(self.network, self.spectrogram, self.sources, self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -127,17 +130,23 @@ class Separator(nn.Module):
         return cls.from_checkpoint(store.shipped_path(name), **changes)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, **changes: Any) -> Separator:
+    def from_checkpoint(
+        cls, path: str | Path, *, trust: Collection[str] = (), network: nn.Module | None = None, **changes: Any
+    ) -> Separator:
         """The network of a checkpoint (.ckpt of a training run, or .safetensors with its .json card).
 
         Args:
             path: file of the checkpoint.
+            trust: names of packages whose network classes may be imported to rebuild the network; this package's own
+                classes need no trust.
+            network: a network to load the weights into, in place of the one that the file describes.
             changes: as in `from_pretrained`.
 
         Raises:
-            CheckpointError: the file is missing, or not one of this package's.
+            CheckpointError: the file is missing, not one of this package's, or of a network of a package that is not in
+                ``trust``.
         """
-        network, stft, settings = load_parts(path)
+        network, stft, settings = load_parts(path, trust, network)
         with store.described_by(Path(path)):
             cls(network, stft, **settings)
         separator = cls(network, stft, **settings | changes).eval()
@@ -149,13 +158,13 @@ class Separator(nn.Module):
 
         Args:
             path: NAME.safetensors; the card is NAME.json.
-            facts: further entries of the card: data, recipe, steps, commit, scores.
+            facts: the card's facts: data, licence, recipe, steps, commit, scores.
         """
         store.save(path, self.description, self.network.state_dict(), facts)
 
     @classmethod
     def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:
-        """`from_checkpoint` for a path (it has a dot or a slash), `from_pretrained` for a name."""
+        """`from_checkpoint` for a path (it has a dot or a slash), `from_pretrained` for a name, with its arguments."""
         is_path = isinstance(name_or_path, Path) or "/" in name_or_path or "." in name_or_path
         return (cls.from_checkpoint if is_path else cls.from_pretrained)(str(name_or_path), **changes)
 
@@ -258,15 +267,25 @@ class Separator(nn.Module):
     def _separate_segment(self, waveform: Tensor, sample_rate_hz: int, first_frame: int, ticker: Ticker) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N), all of it in memory."""
         bands = Bands(waveform, sample_rate_hz, self.spectrogram)
-        masks = self.estimate_masks(self.spectrogram.mono_magnitude(bands.spectrum), first_frame, ticker)
+        masks = self.estimate_masks(self.spectrogram.view(bands.spectrum), first_frame, ticker)
         return with_rounding_returned(bands.rebuild(masks, self.reconstruct, self.high_band), waveform)
 
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
-        """Masks (B, S, F, T) for a mixture's magnitude (B, 1, F, T): the last stack's, clamped, refined, shared out."""
-        masks = self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0]
-        refined = self.refine(masks, magnitude)
-        check_result("refine", refined, masks.shape, masks)
-        return share(refined, self.mask_rule)
+        """Masks (B, S, 1|C, F, T) for a mixture's magnitude (B, C, F, T), refined and shared out."""
+        return self.finished(self.stack_masks(magnitude, slice(-1, None), first_frame, ticker)[0], magnitude)
+
+    def finished(self, masks: Tensor, magnitude: Tensor) -> Tensor:
+        """Masks (B, S, 1|C, F, T) of a stack, refined given the magnitude (B, C, F, T), and shared out."""
+        return share(self.refined(masks, magnitude), self.mask_rule)
+
+    def refined(self, masks: Tensor, magnitude: Tensor) -> Tensor:
+        """Masks (B, S, 1|C, F, T) refined given the magnitude (B, C, F, T), channel by channel."""
+        n_channels = masks.shape[2]
+        seen = magnitude if n_channels == magnitude.shape[1] else magnitude.mean(1, keepdim=True)
+        flat = masks.transpose(1, 2).flatten(0, 1)  # (B * C, S, F, T)
+        refined = self.refine(flat, seen.flatten(0, 1)[:, None])
+        check_result("refine", refined, flat.shape, flat)
+        return refined.unflatten(0, (-1, n_channels)).transpose(1, 2)
 
     def stack_masks(
         self,
@@ -275,10 +294,10 @@ class Separator(nn.Module):
         first_frame: int = 0,
         ticker: Ticker | None = None,
     ) -> Tensor:
-        """Masks (K, B, S, F, T) of the given stacks for a magnitude (B, 1, F, T), clamped at 0.
+        """Masks (K, B, S, 1|C, F, T) of the given stacks for a magnitude (B, C, F, T), clamped at 0.
 
         Args:
-            magnitude: the mixture's, (B, 1, F, T).
+            magnitude: the mixture's, (B, C, F, T).
             stacks: slice of the K stacks.
             first_frame: number of the magnitude's first frame in the song; windows begin at multiples of their hop.
             ticker: progress counter.
@@ -286,8 +305,9 @@ class Separator(nn.Module):
         seconds = magnitude.shape[-1] * self.spectrogram.hop_length / self.spectrogram.sample_rate_hz
         ticker = ticker or Ticker()
         batch_windows = self.batch_windows or (2 if self.device.type == "cpu" else 32)
+        sizes = len(self.sources), batch_windows
         return self.windows.masks(
-            self.network, magnitude, batch_windows, lambda done: ticker.within(done * seconds), stacks, first_frame
+            self.network, magnitude, *sizes, lambda done: ticker.within(done * seconds), stacks, first_frame
         )
 
     @torch.no_grad()
@@ -299,7 +319,7 @@ class Separator(nn.Module):
         Args:
             waveform: the mixture (B, C, N).
             sample_rate_hz: sample rate of the mixture.
-            masks: estimated or oracle masks (B, S, F, T), shared out.
+            masks: estimated or oracle masks (B, S, 1|C, F, T), shared out.
             reconstruct: reconstruction to use in place of the separator's.
 
         Returns:

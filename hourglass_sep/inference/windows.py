@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from hourglass_sep.dsp.scale import SCALES, input_scale
 from hourglass_sep.dsp.stft import Spectrogram
-from hourglass_sep.inference.segments import CHANNEL_SECONDS, Layout
+from hourglass_sep.inference.segments import CHANNEL_SECONDS, Layout, spoilt_frames
+from hourglass_sep.networks.base import masks_of
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
@@ -74,13 +75,15 @@ class Windows:
         fade = 0
         if self.window_frames is not None:
             window, context, fade = self.window_frames, self.context_frames, self.fade_frames
-        return Layout.of_windows(samples_per_frame, window - 2 * context, context, segment_frames, fade)
+        spoilt = spoilt_frames(stft, sample_rate_hz)
+        return Layout.of_windows(samples_per_frame, window - 2 * context, context, segment_frames, fade, spoilt)
 
     @torch.no_grad()
     def masks(
         self,
         network: nn.Module,
         magnitude: Tensor,
+        n_sources: int,
         batch_windows: int,
         tick: Callable[[float], object] = lambda fraction: None,
         stacks: slice = slice(None),
@@ -89,18 +92,19 @@ class Windows:
         """A network's masks for a magnitude of any length.
 
         Args:
-            network: magnitudes (B, 1, F, T) to masks (K, B, S, F, T).
-            magnitude: the mixture's, (B, 1, F, T).
+            network: see `hourglass_sep.networks.base.MaskNetwork`.
+            magnitude: the mixture's, (B, C, F, T).
+            n_sources: number of sources S.
             batch_windows: number of windows in a batch of the network.
             tick: callback that receives the fraction done.
             stacks: slice of the K stacks whose masks are returned.
             first_frame: number of the magnitude's first frame in the song; windows begin at multiples of their hop.
 
         Returns:
-            Masks (K, B, S, F, T), clamped at 0, float32, on the magnitude's device.
+            Masks (K, B, S, 1|C, F, T), clamped at 0, float32, on the magnitude's device.
         """
         device = next(network.parameters()).device
-        n_batch, _, n_freq, n_frames = magnitude.shape
+        n_batch, n_channels, n_freq, n_frames = magnitude.shape
         whole = self.window_frames is None
         window = self.window_frames or n_frames
         context, fade = (0, 0) if whole else (self.context_frames, self.fade_frames)
@@ -108,8 +112,8 @@ class Windows:
         before = 0 if whole else first_frame % hop
         n_windows = -(-(before + n_frames) // hop)
         padded = _mirrored(magnitude, before + context, n_windows * hop - before - n_frames + context)
-        windows = padded.unfold(-1, window, hop)  # (B, 1, F, n_windows, T)
-        windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, 1, n_freq, window)
+        windows = padded.unfold(-1, window, hop)  # (B, C, F, n_windows, T)
+        windows = windows.permute(0, 3, 1, 2, 4).reshape(-1, n_channels, n_freq, window)
         clip_scale = input_scale(magnitude).repeat_interleave(n_windows, 0)
         scales = clip_scale if self.scale == "clip" else input_scale(windows)
 
@@ -120,12 +124,13 @@ class Windows:
         total = None
         for first in range(0, len(windows), batch_windows):
             batch = slice(first, first + batch_windows)
-            masks = network((windows[batch] / scales[batch]).to(device))[stacks]  # (K, windows, S, F, T)
+            seen = (windows[batch] / scales[batch]).to(device)
+            masks = masks_of(network, seen, n_sources)[stacks]  # (K, windows, S, 1|C, F, T)
             masks = (
                 masks[..., context - fade : window - context + fade].clamp_min(0).float().to(magnitude.device) * ramp
             )
             if total is None:
-                total = masks.new_zeros(len(masks), n_batch, *masks.shape[2:4], len(weight))
+                total = masks.new_zeros(len(masks), n_batch, *masks.shape[2:5], len(weight))
             for j, one in enumerate(masks.unbind(1), first):
                 total[:, j // n_windows, ..., j % n_windows * hop :][..., : len(ramp)] += one
             tick(min(batch.stop / len(windows), 1.0))

@@ -1,1 +1,1 @@
-"""Mask networks: magnitudes (B, 1, F, T) to masks (K, B, S, F, T)."""
+"""Mask networks: magnitudes (B, C, F, T) to masks (K, B, S, C, F, T)."""

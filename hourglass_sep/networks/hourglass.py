@@ -1,6 +1,6 @@
 """The stacked hourglass network of Park et al. (ISMIR 2018), after Newell et al. (ECCV 2016).
 
-    magnitude (B, 1, F, T) -> stem -> [hourglass -> head -> masks] x K -> masks (K, B, S, F, T)
+    magnitude (B, C, F, T) -> stem -> [hourglass -> head -> masks] x K -> masks (K, B, S, C, F, T)
 
 Read from the bottom up: `StackedHourglass` is the whole network, `Hourglass` one stack, `conv` one layer.
 """
@@ -56,7 +56,8 @@ class StackedHourglass(nn.Module):
         stacks: number of hourglasses K.
         channels: feature maps of the hourglasses; the stem has a quarter, then half of them.
         depth: levels of each hourglass.
-        sources: number of sources S, masks per stack.
+        sources: number of sources S, masks per stack and channel.
+        audio_channels: channels C of the magnitude and of the masks.
         fold: side n of the n x n cells that are folded into channels before the stem and unfolded in the masks: n^2
             times fewer cells, about n^2 times less computation. 1 is the network of Park et al.
         dropout: probability that training drops a feature map coming from a lower level (Jansson et al., ISMIR 2017, in
@@ -79,9 +80,11 @@ class StackedHourglass(nn.Module):
         dropout: float = 0.0,
         checkpointing: bool = False,
         channels_last: bool = False,
+        audio_channels: int = 1,
     ) -> None:
         super().__init__()
         sizes = {"stacks": stacks, "channels": channels, "depth": depth, "sources": sources, "fold": fold}
+        sizes["audio_channels"] = audio_channels
         for name, value in sizes.items():
             check_whole(f"model.{name}", value)
         if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
@@ -91,13 +94,14 @@ class StackedHourglass(nn.Module):
         self.config = sizes
         """Arguments that rebuild the network, in plain types; stored in checkpoints."""
         self.fold = fold
+        self.audio_channels = audio_channels
         self.checkpointing = checkpointing
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
         cells = fold * fold
-        quarter, half, masks = channels // 4, channels // 2, sources * cells
+        quarter, half, masks = channels // 4, channels // 2, sources * audio_channels * cells
         self.stem = nn.Sequential(
-            conv(cells, quarter, 7),
+            conv(audio_channels * cells, quarter, 7),
             conv(quarter, half, 3),
             conv(half, half, 3),
             conv(half, half, 3),
@@ -118,16 +122,17 @@ class StackedHourglass(nn.Module):
         """Estimate masks.
 
         Args:
-            magnitude: the mixture's magnitude (B, 1, F, T), scaled to a maximum of about 1; any F and T.
+            magnitude: the mixture's magnitude (B, C, F, T), scaled to a maximum of about 1; any F and T.
 
         Returns:
-            Masks (K, B, S, F, T) of every stack, unbounded; inference clamps them at 0 and uses the last stack's.
+            Masks (K, B, S, C, F, T) of every stack, unbounded; inference clamps them at 0 and uses the last stack's.
 
         Raises:
             ValueError: another shape.
         """
-        if magnitude.dim() != 4 or magnitude.shape[1] != 1 or 0 in magnitude.shape:
-            raise ValueError(f"magnitude has shape {tuple(magnitude.shape)}, expected (B, 1, F, T)")
+        n_channels = self.audio_channels
+        if magnitude.dim() != 4 or magnitude.shape[1] != n_channels or 0 in magnitude.shape:
+            raise ValueError(f"magnitude has shape {tuple(magnitude.shape)}, expected (B, {n_channels}, F, T)")
         n_freq, n_frames = magnitude.shape[-2:]
         pad_freq, pad_frames = -n_freq % self.fold, -n_frames % self.fold
         x = F.pad(magnitude, (0, pad_frames, 0, pad_freq))
@@ -139,8 +144,9 @@ class StackedHourglass(nn.Module):
                 features = self.features[k](checkpoint(hourglass, x, use_reentrant=False))
             else:
                 features = self.features[k](hourglass(x))
-            masks = self.heads[k](features)  # (B, S * fold^2, F/fold, T/fold)
-            stack_masks.append(F.pixel_shuffle(masks, self.fold)[..., :n_freq, :n_frames])
+            masks = self.heads[k](features)  # (B, S * C * fold^2, F/fold, T/fold)
+            unfolded = F.pixel_shuffle(masks, self.fold)[..., :n_freq, :n_frames]
+            stack_masks.append(unfolded.unflatten(1, (-1, n_channels)))  # (B, S, C, F, T)
             if k + 1 < len(self.hourglasses):
                 x = x + self.feature_links[k](features) + self.mask_links[k](masks)
         return torch.stack(stack_masks)

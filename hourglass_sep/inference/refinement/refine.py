@@ -7,6 +7,7 @@ each cluster.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,9 @@ log = logging.getLogger(__name__)
 class Refinement(Protocol):
     """Refinement of the network's masks before they are applied: any callable of this form.
 
-    Pictures show the label map of refinements with a method ``label_maps``, see `NmfRefinement.label_maps`.
+    Channels of stereo networks are refined one by one, as items of the batch. A method ``for_sources(names)``, if there
+    is one, is called with the separator's sources and returns the refinement to use; pictures show the label map of
+    refinements with a method ``label_maps``, see `NmfRefinement.label_maps`.
     """
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
@@ -67,7 +70,7 @@ class NmfRefinement:
         rank: R, the number of components; lowered to the number of frames or bins where there are fewer.
         max_iter: iterations of the factorisation, see `hourglass_sep.inference.refinement.nmf`.
         beta: beta divergence: 2 squared error (the course report), 1 Kullback-Leibler, 0 Itakura-Saito.
-        sources: names of the sources whose masks are refined.
+        sources: names of the sources whose masks are refined, some of the separator's.
         combine: combination of mask and cluster means, see `refine_mask`.
         window_frames: length of a window in frames.
         overlap_frames: least overlap of two windows in frames.
@@ -99,9 +102,7 @@ class NmfRefinement:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
         sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
         if not sources:
-            raise SettingError(f"refine.sources is not allowed to be empty: choose from {', '.join(SOURCES)}")
-        for source in sources:
-            check_choice("refine.sources", source, SOURCES)
+            raise SettingError("refine.sources is not allowed to be empty: give names of sources, [vocals]")
         if seed >= _SEEDS:
             raise SettingError(f"refine.seed={seed} is not allowed: less than {_SEEDS}")
         if overlap_frames > window_frames // 2:
@@ -120,6 +121,19 @@ class NmfRefinement:
         self.sample_frames = sample_frames
         self.seed = seed
         self._said: set[str] = set()
+        self._order: Sequence[str] = SOURCES
+
+    def for_sources(self, names: Sequence[str]) -> NmfRefinement:
+        """This refinement for masks of these sources, in the order of their S axis.
+
+        Raises:
+            SettingError: a source to be refined is not among them.
+        """
+        for source in self.sources:
+            check_choice("refine.sources", source, names)
+        bound = copy.copy(self)
+        bound._order = tuple(names)
+        return bound
 
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         """See `Refinement`; the masks of the chosen sources are refined.
@@ -127,8 +141,8 @@ class NmfRefinement:
         Raises:
             ValueError: shapes that do not match, or a magnitude that is negative or not finite.
         """
-        _check_inputs(masks, magnitude)
-        chosen = [SOURCES.index(source) for source in self.sources]
+        _check_inputs(masks, magnitude, len(self._order))
+        chosen = [self._order.index(source) for source in self.sources]
         refined = masks.clone()
         for item, one in enumerate(magnitude[:, 0]):
             refined[item, chosen] = self._refined(masks[item, chosen], one)
@@ -216,12 +230,12 @@ def _fade(frames: slice, n_frames: int, overlap: int) -> Tensor:
     return torch.minimum(up, down).div(overlap + 1).clamp_max(1)
 
 
-def _check_inputs(masks: Tensor, magnitude: Tensor) -> None:
-    fits = masks.dim() == magnitude.dim() == 4 and magnitude.shape[1] == 1 and masks.shape[1] == len(SOURCES)
+def _check_inputs(masks: Tensor, magnitude: Tensor, n_sources: int) -> None:
+    fits = masks.dim() == magnitude.dim() == 4 and magnitude.shape[1] == 1 and masks.shape[1] == n_sources
     if not fits or masks.shape[0] != magnitude.shape[0] or masks.shape[2:] != magnitude.shape[2:]:
         raise ValueError(
             f"masks have shape {tuple(masks.shape)}, the magnitude {tuple(magnitude.shape)}: "
-            f"expected (B, {len(SOURCES)}, F, T) and (B, 1, F, T)"
+            f"expected (B, {n_sources}, F, T) and (B, 1, F, T)"
         )
     if magnitude.isnan().any():
         raise ValueError(f"the magnitude holds {int(magnitude.isnan().sum())} NaN")
