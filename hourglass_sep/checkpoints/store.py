@@ -140,17 +140,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         raise CheckpointError(f"{path} or its card is damaged or cannot be opened: fetch both again") from error
 
 
-def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, torch.Tensor], facts: Any) -> None:
+def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
     """Write NAME.safetensors in half precision and its card NAME.json.
 
     Args:
         path: NAME.safetensors.
         description: description of the separator, see `Separator.description`.
         weights: state dict of the network.
-        facts: the card's facts: data, licence, recipe, steps, commit, scores.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     halves = {name: value.half().contiguous() for name, value in weights.items()}
     path.write_bytes(safetensors.torch.save(halves))
-    path.with_suffix(".json").write_text(json.dumps(description | {"facts": facts}, indent=2) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n")

@@ -1,11 +1,12 @@
-"""LightningDataModules: random patches for training, whole clips for validation and testing."""
+"""The LightningDataModule of any data set: random patches for training, whole clips for validation and testing."""
 
 from __future__ import annotations
 
+import inspect
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,115 +14,136 @@ from lightning_fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hourglass_sep import audio
 from hourglass_sep.data.augment import Augmentation
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip, Split, find_clips, split_clips
+from hourglass_sep.data.cache import open_store
+from hourglass_sep.data.clips import Catalogue, Clip, ClipBatch, Split, loaded
+from hourglass_sep.data.effects import PerSource, check_effects
+from hourglass_sep.data.mixed import Mixed
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
-from hourglass_sep.data.synthetic.synthesis import LOWEST_RATE_HZ, synthesize_song, write_synthetic_mir1k
+from hourglass_sep.data.store import Store
+from hourglass_sep.data.survey import survey
 from hourglass_sep.dsp.stft import Spectrogram
-from hourglass_sep.support.checks import check_whole
+from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import DataError, SettingError, UserError
 
-_SYNTHETIC_SEED = 2018
-_SYNTHETIC_SECONDS = 8.0  # typical length of MIR-1K's clips
-
-
-class ClipBatch(NamedTuple):
-    """A whole clip, for scoring.
-
-    Attributes:
-        name: the clip's name, the key of its scores.
-        sources: waveforms (S, N) at `SAMPLE_RATE_HZ`; the mixture is their sum.
-    """
-
-    name: str
-    sources: Tensor
+MIXTURES = ("file", "sum")
+"""The mixture of clips for validation and testing: its file, if there is one, or the sum of the sources."""
 
 
 class Clips(Dataset):
-    """Data set of whole clips, each read on access."""
+    """Data set of whole clips, each read on access.
 
-    def __init__(self, clips: Sequence[Clip]) -> None:
+    Args:
+        clips: the clips.
+        sources: names of the sources, the order of the S axis.
+        mixture: a name from `MIXTURES`.
+        seconds: length to read of each clip, from its beginning; all of it if None.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], sources: Sequence[str], mixture: str = "file", seconds: float | None = None
+    ) -> None:
         self.clips = clips
+        self.settings = tuple(sources), mixture, seconds
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> ClipBatch:
-        return ClipBatch(self.clips[index].name, self.clips[index].load())
+        return loaded(self.clips[index], *self.settings)
 
 
-class Mir1kDataModule(pl.LightningDataModule):
-    """MIR-1K, or another data set in MIR-1K's layout.
+class SeparationDataModule(pl.LightningDataModule):
+    """Any data set: patches of its training clips, which are kept on disk at the network's rate, and whole clips.
 
     Args:
-        root: the folder that holds ``Wavfile``.
-        spectrogram: the STFT of the patches.
+        catalogue: the data set.
+        spectrogram: the STFT of the patches, which also says their rate and channels.
         segment_frames: frames T of a training patch.
         scale: input scale, ``window`` or ``clip``; must equal the separator's.
         target: target of the loss, ``magnitude`` or ``phase_sensitive``; see `PatchSpectrograms`.
         augment: training augmentation.
-        split: ``standard``, ``cross_singer`` or ``all``; see `hourglass_sep.data.mir1k.SPLITS`.
-        train_singers: singers for training and validation; all others are for testing.
-        validation_songs: songs that ``standard`` sets aside for validation.
+        effects: effects on single sources by name, see `hourglass_sep.data.effects`.
+        mixture: mixture of validation and test clips, a name from `MIXTURES`. Training mixes the sources itself.
+        cache_dir: folder of the training clips at the network's rate, see `hourglass_sep.data.cache.open_store`.
+        validation_seconds: length of the validation clips, from their beginning; all of them if None.
         batch_size: patches per training batch, over all devices together.
         steps_per_epoch: training batches per epoch; validation follows each epoch.
-        synthetic_clips: number of synthetic clips added to the training clips, each with a singer and song of its own
-            (`synthesize_song`; they contain no recordings). They add voices, as MIR-1K's training part has only two
-            singers.
         num_workers: processes that cut patches, per device, limited by the number of cores; with 0 the training
             process cuts them.
         seed: seed of the patches; None draws one for each run.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or an unknown name.
     """
 
     def __init__(
         self,
-        root: str | Path,
+        catalogue: Catalogue,
         spectrogram: Spectrogram,
         segment_frames: int = 64,
         scale: str = "window",
         target: str = "magnitude",
         augment: Augmentation | None = None,
-        split: str = "standard",
-        train_singers: Sequence[str] = ("abjones", "amy"),
-        validation_songs: Sequence[str] = ("abjones_5", "amy_9", "amy_16"),
+        effects: Mapping[str, PerSource] | None = None,
+        mixture: str = "file",
+        cache_dir: str | Path = "data/cache",
+        validation_seconds: float | None = None,
         batch_size: int = 4,
         steps_per_epoch: int = 500,
-        synthetic_clips: int = 0,
         num_workers: int = 0,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        check_whole("data.synthetic_clips", synthetic_clips, least=0, most=1 << 16)
         check_whole("data.batch_size", batch_size, most=1 << 16)
         check_whole("data.steps_per_epoch", steps_per_epoch)
         check_whole("data.segment_frames", segment_frames, most=1 << 16)
         check_whole("data.num_workers", num_workers, least=0)
+        check_choice("data.mixture", mixture, MIXTURES)
         if seed is not None:
             check_whole("data.seed", seed, least=0)
-        if synthetic_clips and spectrogram.sample_rate_hz < LOWEST_RATE_HZ:
+        if validation_seconds is not None and not (
+            isinstance(validation_seconds, int | float) and validation_seconds > 0
+        ):
             raise SettingError(
-                f"audio.sample_rate_hz={spectrogram.sample_rate_hz} is not allowed with data.synthetic_clips: give "
-                f"{LOWEST_RATE_HZ} or more"
+                f"data.validation_seconds={validation_seconds!r} is not allowed: give a number above 0, or null"
             )
-        self.root = Path(root)
+        self.catalogue = catalogue
         self.spectrogram = spectrogram
         self.segment_frames = segment_frames
         self.scale = scale
         self.spectrograms = PatchSpectrograms(spectrogram, target)
         self.augment = augment
-        self.split_name = split
-        self.train_singers = list(train_singers)
-        self.validation_songs = list(validation_songs)
+        self.effects = dict(effects or {})
+        self.mixture = mixture
+        self.cache_dir = Path(cache_dir)
+        self.validation_seconds = validation_seconds
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
-        self.synthetic_clips = synthetic_clips
         self.num_workers = num_workers
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
+
+    @classmethod
+    def of(cls, kind: type[Any], **settings: Any) -> SeparationDataModule:
+        """The data module of a catalogue, from the settings of both; for configs.
+
+        Args:
+            kind: class of the catalogue.
+            settings: its arguments, by name; all others are the data module's.
+        """
+        names = inspect.signature(kind).parameters.keys()
+        own = {name: settings.pop(name) for name in [*settings] if name in names}
+        return cls(kind(**own), **settings)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, in the order of the S axis."""
+        return tuple(self.catalogue.sources)
+
+    def prepare_data(self) -> None:
+        """Make missing files of the data set; Lightning calls this in one process per machine."""
+        self.catalogue.prepare()
 
     def check(self, devices: int = 1, test: bool = False) -> None:
         """Check batch size and clips early, before any process is started.
@@ -139,46 +161,64 @@ class Mir1kDataModule(pl.LightningDataModule):
                 f"data.batch_size={self.batch_size} is the batch of all devices together and does not divide by "
                 f"{devices} of them: give a multiple of {devices}"
             )
+        self.prepare_data()
+        if self.effects:
+            check_effects(self.effects, self.sources, self.spectrogram.channels)
         clips = self.clips()
-        if not clips.train:
-            raise DataError(f"no clip of {', '.join(self.train_singers)} in {self.root}: set data.train_singers")
-        if not clips.validation and self.split_name != "all":
-            raise DataError(
-                f"no clip to validate on in {self.root}: set data.validation_songs, or data.split=all to do without"
-            )
+        self.check_parts(clips)
         self.patches()
-        for clip in clips.validation + (clips.test if test else []):
-            clip.load()
+        self.survey(clips.validation + (clips.test if test else []))
+
+    def check_parts(self, clips: Split) -> None:
+        """Check that there are clips to train on.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not clips.train:
+            raise DataError("there are no clips to train on: check data.root and how it is split")
+
+    def survey(self, clips: Sequence[Clip]) -> None:
+        """Check the content of clips, once; see `hourglass_sep.data.survey.survey`.
+
+        Raises:
+            DataError: a clip is invalid.
+        """
+        survey(clips, self.sources, self.mixture, self.cache_dir)
 
     def clips(self) -> Split:
         """The clips for training, validation and testing.
 
         Raises:
-            DataError: there are no clips under ``root``.
+            DataError: there are none, or they cannot be split as asked.
         """
-        found = find_clips(self.root)
-        return split_clips(found, self.split_name, self.train_singers, self.validation_songs)
+        return self.catalogue.split()
+
+    def scored_clips(self, part: str) -> Clips:
+        """The whole clips of a part, ``train``, ``validation`` or ``test``, for scoring."""
+        return Clips(getattr(self.clips(), part), self.sources, self.mixture)
+
+    def store(self, clips: Sequence[Clip]) -> Store:
+        """The training clips at the network's rate and channels; the first call of all writes them to the disk."""
+        survey(clips, self.sources, self.mixture, self.cache_dir)
+        stft = self.spectrogram
+        return open_store(clips, self.sources, stft.sample_rate_hz, stft.channels, self.cache_dir)
 
     def patches(self) -> RandomPatches:
-        """The training patches.
-
-        The first call reads and resamples all training clips (91 MB for MIR-1K) and synthesises the synthetic ones
-        (0.1 s and 0.5 MB each).
-        """
+        """The training patches; the first call opens the store."""
         if self._patches is None:
-            rate = self.spectrogram.sample_rate_hz
-            waveforms = [audio.resample(clip.load(), SAMPLE_RATE_HZ, rate) for clip in self.clips().train]
-            waveforms += [
-                synthesize_song((_SYNTHETIC_SEED, number), _SYNTHETIC_SECONDS, rate)
-                for number in range(self.synthetic_clips)
-            ]
+            clips = self.clips().train
+            weights = self.catalogue.weights_of(clips) if isinstance(self.catalogue, Mixed) else None
             self._patches = RandomPatches(
-                waveforms,
+                self.store(clips),
                 self.spectrogram,
                 self.segment_frames,
                 self.scale,
                 self.augment,
                 self.seed,
+                self.sources,
+                self.effects,
+                weights,
             )
         return self._patches
 
@@ -214,7 +254,8 @@ class Mir1kDataModule(pl.LightningDataModule):
         if not clips:
             return []
         rank, world_size = self._place()
-        return DataLoader(Clips(clips[rank::world_size] or clips[:1]), batch_size=None)
+        mine = clips[rank::world_size] or clips[:1]
+        return DataLoader(Clips(mine, self.sources, self.mixture, self.validation_seconds), batch_size=None)
 
     def _steps_done(self) -> int:
         """Number of training batches done; with accumulated gradients there are several per optimiser step."""
@@ -225,35 +266,13 @@ class Mir1kDataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-class SyntheticDataModule(Mir1kDataModule):
-    """Synthetic songs in MIR-1K's layout, written to ``root`` before their first use.
+def mixed(sets: Mapping[str, SeparationDataModule], weights: Mapping[str, float] | None = None, **settings: Any) -> Any:
+    """The data module of several data sets; for configs.
 
     Args:
-        root: the folder to write.
-        songs: number of songs by singer's name.
-        clips_per_song: number of clips of each song.
-        seconds: shortest and longest length of a clip in s.
-        data_seed: seed of the songs.
-        settings: further arguments of `Mir1kDataModule`.
+        sets: data modules by the names of their sets, whose catalogues are used.
+        weights: how often each set is drawn from, see `Mixed`.
+        settings: further arguments of `Mixed` and `SeparationDataModule`.
     """
-
-    def __init__(
-        self,
-        root: str | Path,
-        songs: dict[str, int],
-        clips_per_song: int,
-        seconds: tuple[float, float],
-        data_seed: int,
-        **settings: object,
-    ) -> None:
-        super().__init__(root, **settings)  # type: ignore[arg-type]
-        self._arguments = dict(songs), clips_per_song, (seconds[0], seconds[1]), data_seed
-
-    def check(self, devices: int = 1, test: bool = False) -> None:
-        """Write the songs if necessary, then check as `Mir1kDataModule` does."""
-        self.prepare_data()
-        super().check(devices, test)
-
-    def prepare_data(self) -> None:
-        """Write the songs unless they exist; Lightning calls this in one process per machine."""
-        write_synthetic_mir1k(self.root, *self._arguments)
+    catalogues = {name: module.catalogue for name, module in sets.items()}
+    return SeparationDataModule.of(Mixed, sets=catalogues, weights=weights, **settings)

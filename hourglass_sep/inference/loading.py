@@ -39,8 +39,8 @@ def describe(network: nn.Module, stft: Spectrogram, sources: Sequence[str], sett
 
 def load_parts(
     path: str | Path, trust: Collection[str] = (), network: nn.Module | None = None
-) -> tuple[nn.Module, Spectrogram, dict[str, Any]]:
-    """Network with its weights, STFT, and settings (``sources`` included) of a checkpoint.
+) -> tuple[nn.Module, Spectrogram, dict[str, Any], dict[str, Any]]:
+    """Network with its weights, STFT, settings (``sources`` included) and facts of a checkpoint.
 
     Args:
         path: file of the checkpoint.
@@ -57,9 +57,10 @@ def load_parts(
         windows = Windows(**{field.name: settings[field.name] for field in fields(Windows) if field.name in settings})
         settings = settings | {"sources": description["sources"]}
         if network is not None:
-            return rebuild.filled(network, weights), stft, settings
+            return rebuild.filled(network, weights), stft, settings, description.get("facts", {})
         refuse_excess(path, rebuild.draw(description["network"], trust), stft, windows)
-        return rebuild.network(description["network"], weights, trust), stft, settings
+        made = rebuild.network(description["network"], weights, trust)
+        return made, stft, settings, description.get("facts", {})
 
 
 def refuse_excess(

@@ -100,6 +100,8 @@ class Separator(nn.Module):
         self.segment_seconds = segment_seconds
         self.origin = ""
         """File of the weights; empty if they come from none."""
+        self.facts: dict[str, Any] = {}
+        """Facts about the weights for their card, in plain types: data and licence, recipe, scores."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,8 +110,8 @@ class Separator(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """Network, sources, STFT and settings, in plain types: all but the weights."""
-        return describe(self.network, self.spectrogram, self.sources, self.settings)
+        """Network, sources, STFT, settings and facts, in plain types: all but the weights."""
+        return describe(self.network, self.spectrogram, self.sources, self.settings) | {"facts": self.facts}
 
     @property
     def device(self) -> torch.device:
@@ -146,11 +148,12 @@ class Separator(nn.Module):
             CheckpointError: the file is missing, not one of this package's, or of a network of a package that is not in
                 ``trust``.
         """
-        network, stft, settings = load_parts(path, trust, network)
+        network, stft, settings, facts = load_parts(path, trust, network)
         with store.described_by(Path(path)):
             cls(network, stft, **settings)
         separator = cls(network, stft, **settings | changes).eval()
         separator.origin = str(path)
+        separator.facts = facts
         return separator
 
     def save_weights(self, path: str | Path, facts: dict[str, Any]) -> None:
@@ -158,9 +161,9 @@ class Separator(nn.Module):
 
         Args:
             path: NAME.safetensors; the card is NAME.json.
-            facts: the card's facts: data, licence, recipe, steps, commit, scores.
+            facts: further facts for the card: recipe, steps, commit, scores.
         """
-        store.save(path, self.description, self.network.state_dict(), facts)
+        store.save(path, self.description | {"facts": self.facts | facts}, self.network.state_dict())
 
     @classmethod
     def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:

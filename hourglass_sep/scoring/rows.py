@@ -51,6 +51,11 @@ def score_clip(
     ]
 
 
+def score_batch(protocol, clip, estimates, sources):  # type: ignore[no-untyped-def]
+    """Stub."""
+    return score_clip(protocol, clip.name, clip.sources, estimates, clip.sample_rate_hz, sources)
+
+
 def _plain(value: float) -> float | None:
     """Return the score, or None if it is not finite or above `MEANINGLESS_DB` (where it measures rounding)."""
     return value if math.isfinite(value) and value <= MEANINGLESS_DB else None

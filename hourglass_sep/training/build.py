@@ -11,20 +11,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.options import GROUPS
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.base import build_network
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError, UserError
+from hourglass_sep.support.terminal import complain
 from hourglass_sep.training.callbacks import CountSteps, StepProgress
 from hourglass_sep.training.checkpoint_io import AtomicCheckpointIO
 from hourglass_sep.training.loggers import forgiving
+from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.system import SeparationSystem
 
 _REHEARSED = 20000
@@ -53,13 +56,37 @@ VALIDATION_PROTOCOL = "mir1k"
 """Scoring protocol of validation, whose GNSDR selects the best checkpoint; `hourglass_sep.evaluate` accepts any."""
 
 
-def build_separator(cfg: DictConfig) -> Separator:
+def build_separator(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> Separator:
     """Build the separator of a training config, with newly initialised weights.
 
+    Args:
+        cfg: composed config ``train``.
+        sources: names of the sources, in the order of the S axis.
+
     Raises:
-        UserError: an unknown inference setting.
+        UserError: an unknown inference setting, or a network that cannot be made.
     """
-    return Separator(instantiate(cfg.model), instantiate(cfg.spectrogram), **build_post(cfg), **cfg.inference)
+    stft = instantiate(cfg.spectrogram)
+    arguments = OmegaConf.to_container(cfg.model, resolve=True)
+    assert isinstance(arguments, dict)
+    target = str(arguments.pop("_target_"))
+    for name in ("sources", "audio_channels"):
+        if name in arguments:
+            raise SettingError(f"model.{name} is not allowed: it follows from sources=[...] and audio.channels")
+    try:
+        make = get_class(target)
+    except Exception as error:  # the class's own package runs
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(f"model._target_={target} cannot be imported ({reason}): install its package") from error
+    network, unknown = build_network(make, arguments, len(sources), stft.channels)
+    if unknown and not is_further_rank():
+        complain(f"{target} takes no {', '.join(unknown)}: left out")
+    return Separator(network, stft, sources=sources, **build_post(cfg), **cfg.inference)
+
+
+def trusted(cfg: DictConfig) -> list[str]:
+    """Packages whose networks a training config names itself, so that its checkpoints can be loaded."""
+    return [str(cfg.model._target_).partition(".")[0]]
 
 
 def build_post(cfg: DictConfig) -> dict[str, Any]:
@@ -71,14 +98,16 @@ def build_post(cfg: DictConfig) -> dict[str, Any]:
     return {group: instantiate(cfg[group]) for group in GROUPS}
 
 
-def build_system(cfg: DictConfig) -> SeparationSystem:
+def build_system(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> SeparationSystem:
     """Build the LightningModule of a training config.
+
+    Args:
+        cfg: composed config ``train``.
+        sources: names of the sources, in the order of the S axis.
 
     Raises:
         UserError: an invalid setting of the separator, the compiler, the optimiser or the schedule.
     """
-    if cfg.model.sources != len(SOURCES):
-        raise SettingError(f"model.sources={cfg.model.sources} is not allowed: there are {' and '.join(SOURCES)}")
     try:
         compiler = instantiate(cfg.compile)
         compiler(torch.nn.Identity())
@@ -86,7 +115,7 @@ def build_system(cfg: DictConfig) -> SeparationSystem:
         reason = " ".join(str(error).split())[:300]
         raise SettingError(f"compile: {reason}: see conf/compile, compile=none does without") from error
     system = SeparationSystem(
-        build_separator(cfg),
+        build_separator(cfg, sources),
         instantiate(cfg.loss),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),

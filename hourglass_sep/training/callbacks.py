@@ -15,13 +15,11 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hourglass_sep.data.datamodule import ClipBatch
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
-from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.data.clips import ClipBatch
 from hourglass_sep.plotting.panels import pixels
 from hourglass_sep.plotting.separation import picture
 from hourglass_sep.support.checks import check_whole
-from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.terminal import Forgiving
 from hourglass_sep.training.loggers import Attempt
 from hourglass_sep.training.system import SeparationSystem
@@ -168,11 +166,16 @@ class Preview(Callback):
 
     Args:
         clips: number of clips, always the first ones.
+        seconds: length of the previews in s, from the beginning of each clip.
     """
 
-    def __init__(self, clips: int = 2) -> None:
+    def __init__(self, clips: int = 2, seconds: float = 15.0) -> None:
         check_whole("callbacks.preview.clips", clips, least=0)
+        if not seconds > 0:
+            raise SettingError(f"callbacks.preview.seconds={seconds} is not allowed: give a number above 0")
         self.clips = clips
+        self.seconds = seconds
+        self._names: list[str] = []
         self._attempt = Attempt("W&B preview")
         self._rows: list[list[Any]] = []
         self._pictures: dict[str, np.ndarray] = {}
@@ -190,13 +193,16 @@ class Preview(Callback):
         if batch_idx >= self.clips or self._logger(trainer) is None:
             return
         assert isinstance(pl_module, SeparationSystem)
-        mixture = batch.sources.sum(0)
-        estimates = pl_module.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
-        image = pixels(picture(pl_module.separator, mixture, SAMPLE_RATE_HZ, batch.sources))
-        self._attempt(self._keep, batch.name, [mixture, *estimates, *batch.sources], image)
+        rate = batch.sample_rate_hz
+        n_samples = round(self.seconds * rate)
+        mixture, sources = batch.mixture[..., :n_samples], batch.sources[..., :n_samples]
+        estimates = pl_module.separator(mixture[None], rate)[0]  # (S, C, N)
+        image = pixels(picture(pl_module.separator, mixture, rate, sources))
+        self._names = list(pl_module.separator.sources)
+        self._attempt(self._keep, batch.name, [mixture, *estimates, *sources], rate, image)
 
-    def _keep(self, name: str, sounds: list[Tensor], image: np.ndarray) -> None:
-        media = [wandb.Audio(x.cpu().numpy(), SAMPLE_RATE_HZ) for x in sounds]  # files, in the temporary folder
+    def _keep(self, name: str, sounds: list[Tensor], rate: int, image: np.ndarray) -> None:
+        media = [wandb.Audio(x.cpu().numpy().T, rate) for x in sounds]  # files, in the temporary folder
         self._rows.append([name, *media, wandb.Image(image)])
         self._pictures[name] = image
 
@@ -205,7 +211,7 @@ class Preview(Callback):
         logger = self._logger(trainer)
         if logger is not None and self._rows:
             columns = ["clip", "mixture"]
-            columns += [f"{name} {kind}" for kind in ("estimate", "reference") for name in SOURCES]
+            columns += [f"{name} {kind}" for kind in ("estimate", "reference") for name in self._names]
             logger.log_table("val/preview", columns=[*columns, "spectrograms and masks"], data=self._rows)
             logger.log_image("val/pictures", [*self._pictures.values()], caption=[*self._pictures])
         self._rows, self._pictures = [], {}

@@ -51,14 +51,22 @@ def run(cfg: DictConfig) -> list[Row]:
         if name in baselines:
             raise SettingError(f"baselines.{name} is not allowed, every table has a row of that name: choose another")
     changes = {name: cfg.inference[name] for name in cfg.inference if not OmegaConf.is_missing(cfg.inference, name)}
-    separator = Separator.load(cfg.ckpt_path, **build_post(cfg), **changes).to(choose_device(cfg.device))
+    separator = Separator.load(cfg.ckpt_path, trust=list(cfg.trust), **build_post(cfg), **changes)
+    separator = separator.to(choose_device(cfg.device))
+    if cfg.sources is None:
+        cfg.sources = [*separator.sources]
     datamodule = instantiate(cfg.data)
+    if datamodule.sources != separator.sources:
+        ours, theirs = (",".join(names) for names in (separator.sources, datamodule.sources))
+        raise SettingError(
+            f"sources=[{theirs}] is not allowed, {cfg.ckpt_path} separates [{ours}]: leave sources out, or give these "
+            "in this order, sums as NAME=STEM+STEM"
+        )
     datamodule.prepare_data()
     clips = getattr(datamodule.clips(), cfg.part)[: cfg.limit]
     if not clips:
-        raise DataError(f"{cfg.data.root} has no clips for part={cfg.part}: choose another part or data.root")
-    for clip in clips:
-        clip.load()  # an invalid clip is found before time is spent on the others
+        raise DataError(f"{cfg.data.get('root', 'data')} has no clips for part={cfg.part}: choose another part or data.root")
+    datamodule.survey(clips)  # an invalid clip is found before time is spent on the others
     facts = {
         "audio": {
             "kind": "mir1k",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Batch = Mapping[str, Tensor]
-"""Keys ``mixture`` (B, 1, F, T) and ``targets`` (B, S, F, T), see `hourglass_sep.data.patches.PatchSpectrograms`."""
+"""Keys ``mixture`` (B, C, F, T) and ``targets`` (B, S, C, F, T), see `hourglass_sep.data.patches.PatchSpectrograms`."""
 
 _BEST_DB = 30.0
 """SNR in dB at which `masked_snr` levels off, so that an almost perfect patch does not outweigh the others."""
@@ -21,13 +21,13 @@ def masked_l1(masks: Tensor, batch: Batch) -> Tensor:
     """L1 distance between target magnitudes and masked mixture (Park 2018, section 3.3).
 
     Args:
-        masks: outputs of the network (K, B, S, F, T), not clamped.
+        masks: outputs of the network (K, B, S, 1|C, F, T), not clamped.
         batch: spectrograms of mixture and targets, see `Batch`.
 
     Returns:
-        Losses (K, S), float32: means over batch, bins and frames.
+        Losses (K, S), float32: means over batch, channels, bins and frames.
     """
-    return _difference(masks, batch).abs().mean(dim=(1, 3, 4))
+    return _difference(masks, batch).abs().mean(dim=(1, 3, 4, 5))
 
 
 def masked_snr(masks: Tensor, batch: Batch) -> Tensor:
@@ -41,10 +41,10 @@ def masked_snr(masks: Tensor, batch: Batch) -> Tensor:
 
     Args and returns: as `masked_l1`.
     """
-    error = _difference(masks, batch).square().mean(dim=(3, 4))  # (K, B, S)
-    power = batch["targets"].float().square().mean(dim=(2, 3)).mean(1, keepdim=True)  # (B, 1)
+    error = _difference(masks, batch).square().mean(dim=(3, 4, 5))  # (K, B, S)
+    power = batch["targets"].float().square().mean(dim=(2, 3, 4)).mean(1, keepdim=True)  # (B, 1)
     return torch.log10(error / power.clamp_min(1e-8) + 10 ** (-_BEST_DB / 10)).mean(1)
 
 
 def _difference(masks: Tensor, batch: Batch) -> Tensor:
-    return masks.float() * batch["mixture"].float() - batch["targets"].float()  # (K, B, S, F, T)
+    return masks.float() * batch["mixture"][:, None].float() - batch["targets"].float()  # (K, B, S, C, F, T)

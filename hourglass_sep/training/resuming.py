@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -23,7 +23,9 @@ _MACHINE = {"params", "lr", "foreach", "fused", "capturable", "differentiable", 
 _PROGRESS = {"last_epoch", "base_lrs"}
 
 
-def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: int | None = None) -> dict[str, Any]:
+def read_resumable(
+    path: str, separator: Separator, max_steps: int, max_epochs: int | None = None, trust: Collection[str] = ()
+) -> dict[str, Any]:
     """Read a checkpoint and check, before training, whether training can be resumed from it.
 
     Args:
@@ -31,6 +33,7 @@ def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: 
         separator: the separator to be trained.
         max_steps: number of steps at which training ends; -1 for no limit.
         max_epochs: number of epochs at which training ends; None or -1 for no limit.
+        trust: packages whose networks may be imported, see `Separator.from_checkpoint`.
 
     Returns:
         The checkpoint as Lightning wrote it.
@@ -39,12 +42,20 @@ def read_resumable(path: str, separator: Separator, max_steps: int, max_epochs: 
         CheckpointError: the file is not a training checkpoint, is of another network or STFT, or its training has
             reached ``max_steps`` or ``max_epochs``.
     """
-    description, _ = read(path)
+    description, _ = read(path, trust)
     own = separator.description
-    for part in ("model", "audio"):
-        if description[part] != own[part]:
-            wanted = " ".join(f"{part}.{key}={value}" for key, value in description[part].items())
+    if description["network"]["_target_"] != own["network"]["_target_"]:
+        raise CheckpointError(f"{path} is of another network: give model._target_={description['network']['_target_']}")
+    for part, before, now in (
+        ("model", description["network"]["arguments"], own["network"]["arguments"]),
+        ("audio", description["audio"], own["audio"]),
+    ):
+        if before != now:
+            wanted = " ".join(f"{part}.{key}={value}" for key, value in before.items())
             raise CheckpointError(f"{path} is of another {part}: repeat the options of its run, which gave {wanted}")
+    if description["sources"] != own["sources"]:
+        wanted = ",".join(description["sources"])
+        raise CheckpointError(f"{path} is of other sources: repeat the options of its run, which gave [{wanted}]")
     checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.endswith(".ckpt") else {}
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(f"{path} holds weights only: resume from a .ckpt file of a training run")

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
-from hourglass_sep.data.datamodule import Mir1kDataModule
+from hourglass_sep.data.datamodule import SeparationDataModule
 from hourglass_sep.data.synthetic.synthesis import release
 from hourglass_sep.dsp.masks import ideal_ratio_mask
 from hourglass_sep.dsp.stems import ESTIMATE
@@ -39,11 +39,13 @@ from hourglass_sep.training.build import (
     check_trainer,
     count_devices,
     settings_named,
+    trusted,
 )
 from hourglass_sep.training.loggers import finalize
 from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.resuming import check_callbacks, read_resumable
 from hourglass_sep.training.run_folder import claimed
+from hourglass_sep.training.starting import start_from
 from hourglass_sep.training.stopping import Stop
 from hourglass_sep.training.system import SeparationSystem
 
@@ -72,7 +74,14 @@ def run(cfg: DictConfig) -> dict[str, float]:
         try:
             return _run(cfg, stop)
         finally:
-            release(str(cfg.data.root))
+            for root in _roots(cfg.data):
+                release(root)
+
+
+def _roots(data: DictConfig) -> list[str]:
+    """The folders of a data config and of the sets that it mixes."""
+    own = data.get("root")
+    return [str(own)] * bool(own) + [root for part in (data.get("sets") or {}).values() for root in _roots(part)]
 
 
 def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
@@ -81,12 +90,19 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
     if cfg.seed is not None:
         check_whole("seed", cfg.seed, least=0, most=LARGEST_SEED)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    system = build_system(cfg)
     datamodule = instantiate(cfg.data)
+    system = build_system(cfg, datamodule.sources)
+    system.separator.facts = {"data_licence": datamodule.catalogue.licence}
     datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
     callbacks = build_callbacks(cfg.callbacks)
     if cfg.ckpt_path is not None:
         check_resuming(cfg, system, callbacks)
+    if cfg.init_from is not None:
+        if cfg.ckpt_path is not None:
+            raise SettingError("ckpt_path and init_from do not go together: ckpt_path goes on, init_from begins anew")
+        started = start_from(system.separator, str(cfg.init_from), trusted(cfg))
+        if not is_further_rank():
+            complain(started)
     loggers: Sequence[Logger] = []
     status = "failed"
     with claimed(cfg):
@@ -112,7 +128,7 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
 def _test(
     cfg: DictConfig,
     system: SeparationSystem,
-    datamodule: Mir1kDataModule,
+    datamodule: SeparationDataModule,
     trainer: pl.Trainer,
     facts: dict[str, Any],
     loggers: Sequence[Logger],
@@ -121,7 +137,7 @@ def _test(
     path = best_checkpoint(cfg)
     if not path.exists():
         raise UserError(f"test={cfg.test} is not possible without a checkpoint: {_NO_CHECKPOINT}")
-    best = Separator.from_checkpoint(path, **build_post(cfg))
+    best = Separator.from_checkpoint(path, trust=trusted(cfg), **build_post(cfg))
     ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
     rows = evaluate_all(best, datamodule.clips().test, system.protocol, ceiling, what="testing")
     write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
@@ -143,7 +159,8 @@ def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequenc
         CheckpointError: the checkpoint cannot be resumed.
     """
     path = cfg.ckpt_path
-    checkpoint = read_resumable(path, system.separator, cfg.trainer.max_steps, cfg.trainer.get("max_epochs"))
+    limits = cfg.trainer.max_steps, cfg.trainer.get("max_epochs")
+    checkpoint = read_resumable(path, system.separator, *limits, trusted(cfg))
     check_callbacks(path, checkpoint, callbacks)
     changes = system.check_recipe(path, checkpoint)
     if changes and not is_further_rank():
@@ -178,9 +195,8 @@ def print_outcome(cfg: DictConfig, metrics: dict[str, float]) -> None:
     if cfg.test:
         show_scores(Path(cfg.paths.run_dir))
     console = Console(soft_wrap=True)
-    for name in ("val/gnsdr_vocals", "val/gnsdr_accompaniment"):
-        if name in metrics:
-            console.print(f"{name} {metrics[name]:.2f} dB")
+    for name in sorted(name for name in metrics if name.startswith("val/gnsdr_")):
+        console.print(f"{name} {metrics[name]:.2f} dB")
     if best_checkpoint(cfg).exists():
         console.print(clean(f"checkpoint: {best_checkpoint(cfg)}"), markup=False)
     else:

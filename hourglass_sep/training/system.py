@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from hourglass_sep.checkpoints.store import KEY
-from hourglass_sep.data.datamodule import ClipBatch
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
+from hourglass_sep.data.clips import ClipBatch
 from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.base import masks_of
 from hourglass_sep.scoring.protocols import ScoringProtocol
-from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
+from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_batch
 from hourglass_sep.training.losses import Batch
+from hourglass_sep.training.parallel import Scoring
 from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience, recipe_of
 
 
@@ -28,7 +29,7 @@ class SeparationSystem(pl.LightningModule):
 
     Args:
         separator: holds the network to train; validation uses its inference settings, and checkpoints store them.
-        loss: function of masks (K, B, S, F, T) and a batch of patches that returns losses (K, S); see
+        loss: function of masks (K, B, S, 1|C, F, T) and a batch of patches that returns losses (K, S); see
             `hourglass_sep.training.losses`.
         optimizer: function that returns an optimiser of the given parameters.
         scheduler: function that returns a learning-rate schedule of the given optimiser; it counts optimiser steps.
@@ -55,6 +56,7 @@ class SeparationSystem(pl.LightningModule):
         self._seed = torch.initial_seed()
         # In a tuple, as `nn.Module` would register it and checkpoints would hold the network twice.
         self._training_network: tuple[Callable[[Tensor], Tensor]] = (separator.network,)
+        self._scoring = Scoring()
         self.validation_rows: list[Row] = []
         """Score rows of the last validation, of all ranks."""
 
@@ -75,7 +77,7 @@ class SeparationSystem(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, a scalar: the sum over stacks and sources (Park 2018, section 3.3)."""
-        masks = self._training_network[0](batch["mixture"])
+        masks = masks_of(self._training_network[0], batch["mixture"], len(self.separator.sources))
         per_stack = self.loss(masks, batch).sum(-1)  # (K,)
         loss = per_stack.sum()
         self.log("train/loss", loss, prog_bar=True)
@@ -89,14 +91,14 @@ class SeparationSystem(pl.LightningModule):
         self.validation_rows = []
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Separate and score one whole clip, as evaluation does."""
-        mixture = batch.sources.sum(0)
-        estimate = self.separator(mixture[None, None], SAMPLE_RATE_HZ)[0, :, 0]
-        estimates = {ESTIMATE: estimate.cpu()}
-        self.validation_rows += score_clip(self.protocol, batch.name, batch.sources.cpu(), estimates, SAMPLE_RATE_HZ)
+        """Separate one whole clip as evaluation does, and score it while the next one is separated."""
+        estimate = self.separator(batch.mixture[None], batch.sample_rate_hz)[0].cpu()
+        clip = ClipBatch(*(part.cpu() if isinstance(part, Tensor) else part for part in batch))
+        self._scoring.add(lambda: score_batch(self.protocol, clip, {ESTIMATE: estimate}, self.separator.sources))
 
     def on_validation_epoch_end(self) -> None:
         """Gather the rows of all ranks and log the global scores."""
+        self.validation_rows = [row for rows in self._scoring.results() for row in rows]
         self.validation_rows = merge_rows(self._gather(self.validation_rows))
         metrics = as_metrics(self.validation_rows, self.protocol, ESTIMATE, "val")
         gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr")]
