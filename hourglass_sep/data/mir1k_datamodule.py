@@ -92,9 +92,7 @@ class Mir1kDataModule(SeparationDataModule):
         waveforms = []
         for clip in clips:
             stems = clip.load()
-            waveforms.append(
-                audio.resample(stems.stacked(self.sources), stems.sample_rate_hz, stft.sample_rate_hz)
-            )
+            waveforms.append(audio.resample(stems.stacked(self.sources), stems.sample_rate_hz, stft.sample_rate_hz))
         for number in range(self.synthetic_clips):
             song = synthesize_song((_SYNTHETIC_SEED, number), _SYNTHETIC_SECONDS, stft.sample_rate_hz)
             stems = Stems(dict(zip(SOURCES, song[:, None], strict=True)), stft.sample_rate_hz)

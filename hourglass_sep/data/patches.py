@@ -163,9 +163,7 @@ class RandomPatches(Dataset):
         for _ in self.sources[1:]:
             slots.append(self.augment.partner(rng, first, n_slots))
             if not 0 <= slots[-1] < n_slots:
-                raise SettingError(
-                    f"augment.partner returned {slots[-1]}: return a clip's number, 0 to {n_slots - 1}"
-                )
+                raise SettingError(f"augment.partner returned {slots[-1]}: return a clip's number, 0 to {n_slots - 1}")
         clips = [int(self._slots[slot]) for slot in slots]
         for source, clip in enumerate(clips):
             if not self.store.has(clip, source):

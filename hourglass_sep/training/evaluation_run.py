@@ -65,7 +65,9 @@ def run(cfg: DictConfig) -> list[Row]:
     datamodule.prepare_data()
     clips = getattr(datamodule.clips(), cfg.part)[: cfg.limit]
     if not clips:
-        raise DataError(f"{cfg.data.get('root', 'data')} has no clips for part={cfg.part}: choose another part or data.root")
+        raise DataError(
+            f"{cfg.data.get('root', 'data')} has no clips for part={cfg.part}: choose another part or data.root"
+        )
     datamodule.survey(clips)  # an invalid clip is found before time is spent on the others
     facts = {
         "audio": {

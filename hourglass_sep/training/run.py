@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from hourglass_sep.data.datamodule import SeparationDataModule
-from hourglass_sep.data.synthetic.synthesis import release
+from hourglass_sep.data.synthetic.sets import release
 from hourglass_sep.dsp.masks import ideal_ratio_mask
 from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.separator import Separator

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ _KICKS = ("x.......x.......", "x.....x.x.......", "x..x....x.x.....", "x...x...x
 _SNARE = "....x.......x..."
 _HATS = ("x.x.x.x.x.x.x.x.", "xxxxxxxxxxxxxxxx", "..x...x...x...x.")
 _BASSES = ("x.......x.......", "x...x...x...x...", "x.x.x.x.x.x.x.x.", "x.....x.x.....x.")
+
+PLAYERS = ("strum", "pad", "lead", "bass", "kick", "snare", "hat")
+"""The band's instruments and drums, in the order of `Style.levels_db`."""
 
 
 def hertz(midi: float) -> float:
@@ -130,11 +135,65 @@ class Style:
         return 48 + self.tonic + 12 * (degree // 7) + _SCALES[self.scale][degree % 7]
 
 
-def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> FloatArray:
-    """Synthesise the band: strummed and sustained chords, an intermittent lead, bass and drums, with reverberation.
+class Note(NamedTuple):
+    """A note of the band.
+
+    Attributes:
+        player: one of `PLAYERS`.
+        waveform: its samples (N,).
+        start_seconds: its start in s.
+    """
+
+    player: str
+    waveform: FloatArray
+    start_seconds: float
+
+
+def notes(rng: np.random.Generator, style: Style, seconds: float, rate: int) -> Iterator[Note]:
+    """Draw and synthesise the notes: strummed and sustained chords, an intermittent lead, bass and drums.
 
     Args:
         rng: random number generator for timing, dynamics, lead and noise.
+        style: the song.
+        seconds: length in s; the notes fill whole bars.
+        rate: sample rate in Hz.
+
+    Yields:
+        The notes, bar by bar.
+    """
+    step = 60 / style.tempo_bpm / 4  # s per sixteenth note
+    gains = 10 ** (np.array(style.levels_db) / 20)
+    strums, kicks, snares, hats, basses = style.patterns
+    drums = {"kick": _kick(rate), "snare": _snare(rng, rate), "hat": _hat(rng, rate)}
+    tone = cache(lambda k, midi, seconds: style.instruments[k].note(midi, seconds, rate))  # chords come again
+    bar_seconds = 16 * step
+    for bar in range(int(seconds / bar_seconds) + 1):
+        start = bar * bar_seconds
+        root = style.chords[bar % len(style.chords)]
+        chord = [style.midi(root + third) for third in (0, 2, 4)]
+        for midi in chord:
+            yield Note("pad", tone(1, midi, bar_seconds) * gains[1], start)
+        for i in range(16):
+            time = start + i * step + rng.normal(0, 0.004)
+            if strums[i] == "x":
+                for k, midi in enumerate(chord):
+                    note = tone(0, midi + 12 * (k == 0), 2.5 * step)
+                    yield Note("strum", note * gains[0] * rng.uniform(0.7, 1.0), time + 0.008 * k)
+            if i % 4 == 0 and rng.random() < 0.4:  # the lead is in the pitch range of the voice
+                midi = style.midi(root + int(rng.choice([0, 2, 4, 7]))) + 12
+                yield Note("lead", tone(2, midi, 4 * step) * gains[2], time)
+            if basses[i] == "x":
+                yield Note("bass", tone(3, chord[0] - 12, 3 * step) * gains[3], time)
+            for (drum, hit), pattern, gain in zip(drums.items(), (kicks, snares, hats), gains[4:], strict=True):
+                if pattern[i] == "x":
+                    yield Note(drum, hit * gain * rng.uniform(0.7, 1.0), time)
+
+
+def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> FloatArray:
+    """Synthesise the band in one mono room.
+
+    Args:
+        rng: random number generator.
         style: the song.
         n_samples: length N.
         rate: sample rate in Hz.
@@ -143,39 +202,31 @@ def play(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> F
         The waveform (N,).
     """
     out = np.zeros(n_samples + rate)
-    step = 60 / style.tempo_bpm / 4  # s per sixteenth note
-    gains = 10 ** (np.array(style.levels_db) / 20)
-    strums, kicks, snares, hats, basses = style.patterns
-    drums = [_kick(rate), _snare(rng, rate), _hat(rng, rate)]
-    bar_seconds = 16 * step
-    for bar in range(int(n_samples / rate / bar_seconds) + 1):
-        start = bar * bar_seconds
-        root = style.chords[bar % len(style.chords)]
-        chord = [style.midi(root + third) for third in (0, 2, 4)]
-        for midi in chord:
-            _add(out, style.instruments[1].note(midi, bar_seconds, rate) * gains[1], start, rate)
-        for i in range(16):
-            time = start + i * step + rng.normal(0, 0.004)
-            if strums[i] == "x":
-                for k, midi in enumerate(chord):
-                    note = style.instruments[0].note(midi + 12 * (k == 0), 2.5 * step, rate)
-                    _add(out, note * gains[0] * rng.uniform(0.7, 1.0), time + 0.008 * k, rate)
-            if i % 4 == 0 and rng.random() < 0.4:  # the lead is in the pitch range of the voice
-                midi = style.midi(root + int(rng.choice([0, 2, 4, 7]))) + 12
-                _add(out, style.instruments[2].note(midi, 4 * step, rate) * gains[2], time, rate)
-            if basses[i] == "x":
-                _add(out, style.instruments[3].note(chord[0] - 12, 3 * step, rate) * gains[3], time, rate)
-            for drum, pattern, gain in zip(drums, (kicks, snares, hats), gains[4:], strict=True):
-                if pattern[i] == "x":
-                    _add(out, drum * gain * rng.uniform(0.7, 1.0), time, rate)
-    return _reverberate(rng, out, style.room_seconds, rate)[:n_samples]
+    for note in notes(rng, style, n_samples / rate, rate):
+        _add(out, note, rate)
+    return (out + 0.4 * reverberation(rng, out, style.room_seconds, rate))[:n_samples]
 
 
-def _add(out: FloatArray, note: FloatArray, seconds: float, rate: int) -> None:
-    """Add a note to ``out`` in place, starting at ``seconds``; samples beyond the end of ``out`` are dropped."""
-    start = max(int(seconds * rate), 0)
-    length = max(min(note.size, out.size - start), 0)
-    out[start : start + length] += note[:length]
+def play_apart(rng: np.random.Generator, style: Style, n_samples: int, rate: int) -> dict[str, FloatArray]:
+    """Synthesise the notes of `play` without reverberation: waveforms (N,) by player, for all of `PLAYERS`.
+
+    Args:
+        rng: random number generator.
+        style: the song.
+        n_samples: length N.
+        rate: sample rate in Hz.
+    """
+    lines = {player: np.zeros(n_samples) for player in PLAYERS}
+    for note in notes(rng, style, n_samples / rate, rate):
+        _add(lines[note.player], note, rate)
+    return lines
+
+
+def _add(out: FloatArray, note: Note, rate: int) -> None:
+    """Add a note to ``out`` (N,) in place; samples beyond the end of ``out`` are dropped."""
+    start = max(int(note.start_seconds * rate), 0)
+    length = max(min(note.waveform.size, out.size - start), 0)
+    out[start : start + length] += note.waveform[:length]
 
 
 def _kick(rate: int) -> FloatArray:
@@ -195,10 +246,9 @@ def _hat(rng: np.random.Generator, rate: int) -> FloatArray:
     return 0.3 * noise * np.exp(-60 * np.arange(noise.size) / rate)
 
 
-def _reverberate(rng: np.random.Generator, dry: FloatArray, room_seconds: float, rate: int) -> FloatArray:
-    """Add reverberation: convolution with noise that decays by 60 dB in ``room_seconds``."""
+def reverberation(rng: np.random.Generator, dry: FloatArray, room_seconds: float, rate: int) -> FloatArray:
+    """Reverberation (N,) of ``dry`` (N,) without ``dry``: convolution with noise that decays by 60 dB in a time."""
     tail = rng.standard_normal(int(room_seconds * rate))
     tail *= 10 ** (-3 * np.arange(tail.size) / tail.size) / np.sqrt(tail.size)
     n_fft = 1 << (dry.size + tail.size - 1).bit_length()
-    wet = np.fft.irfft(np.fft.rfft(dry, n_fft) * np.fft.rfft(tail, n_fft), n_fft)[: dry.size]
-    return dry + 0.4 * wet
+    return np.fft.irfft(np.fft.rfft(dry, n_fft) * np.fft.rfft(tail, n_fft), n_fft)[: dry.size]
