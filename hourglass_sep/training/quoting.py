@@ -14,8 +14,11 @@ from hydra.errors import HydraException
 from hourglass_sep.support.errors import UserError
 
 _PATHS = re.compile(
-    r"(ckpt_path|data\.root|paths\.\w+|hydra\.(run|sweep)\.dir|(\w+\.)*(dirpath|save_dir|default_root_dir))$"
+    r"(ckpt_path|init_from|data\.(\w+\.)*(root|cache_dir)|paths\.\w+|hydra\.(run|sweep)\.dir|(\w+\.)*(dirpath|save_dir|default_root_dir))$"
 )
+_SUM = re.compile(r"[^\[\],'\"]*=[^\[\],'\"]*")
+"""An item of a list of sources that is a sum of stems, ``accompaniment=drums+bass+other``."""
+
 _ARGUMENT = re.compile(r"(?P<mark>\+\+|\+|)(?P<key>[\w./@:\-]+)=(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"'([^'\\]|\\.)*'|\"([^\"\\]|\\.)*\"", re.DOTALL)
 
@@ -50,6 +53,10 @@ def hydra_argument(argument: str, multirun: bool = False) -> str:
         return f"{mark}{key}={_path(key, os.path.expanduser(value), multirun)}"
     if _is_read(argument):
         return argument
+    if key.rpartition(".")[2] == "sources":
+        value = _SUM.sub(lambda item: quote(item[0]), value)
+        if _is_read(f"{mark}{key}={value}"):
+            return f"{mark}{key}={value}"
     if value[:1] in ("[", "{", "'", '"') or "${" in value:
         raise UserError(f"{argument} cannot be read: close brackets and quotes, or write \"{key}='...'\" around a text")
     return f"{mark}{key}={quote(os.path.expanduser(value))}"
