@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from hourglass_sep.data.augment import NoAugmentation, Remix
-from hourglass_sep.data.datamodule import Mir1kDataModule
+from hourglass_sep.data.effects import PerSource, Polarity
+from hourglass_sep.data.mir1k_datamodule import Mir1kDataModule
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
+from hourglass_sep.data.store import MemoryStore
 from hourglass_sep.dsp.scale import FLOOR
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
@@ -29,8 +31,9 @@ class Drawn:
         self.spectrograms = PatchSpectrograms(STFT, target)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        batch = torch.utils.data.default_collate([self.patches[index]])
-        return {name: value[0] for name, value in self.spectrograms(batch).items()}
+        """The mixture (1, F, T) and the targets (S, F, T) of a mono patch."""
+        made = self.spectrograms(torch.utils.data.default_collate([self.patches[index]]))
+        return {"mixture": made["mixture"][0], "targets": made["targets"][0, :, 0]}
 
 
 def patches(
@@ -234,8 +237,8 @@ def test_patches_of_a_batch_do_not_touch_each_other(scale: str) -> None:
     drawn = patches(waveforms, scale, augment=Remix(), target="phase_sensitive")
     batch = drawn.spectrograms(torch.utils.data.default_collate([drawn.patches[i] for i in range(6)]))
     for i in range(6):
-        for name, value in drawn[i].items():
-            torch.testing.assert_close(batch[name][i], value)
+        torch.testing.assert_close(batch["mixture"][i], drawn[i]["mixture"])
+        torch.testing.assert_close(batch["targets"][i, :, 0], drawn[i]["targets"])
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -258,12 +261,15 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
 
 def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mir1k: Path) -> None:
     plain, more = (Mir1kDataModule(tiny_mir1k, STFT, synthetic_clips=n) for n in (0, 3))
-    real, all_clips = plain.patches().clips, more.patches().clips
+    real, all_clips = (
+        [torch.stack([store.read(clip, s, 0, store.n_samples(clip))[0] for s in range(2)]) for clip in range(len(store))]
+        for store in (plain.patches().store, more.patches().store)
+    )
     assert len(all_clips) == len(real) + 3
     for clip, other in zip(real, all_clips, strict=False):
         assert torch.equal(clip, other)
     for clip in all_clips[-3:]:
-        assert clip.shape == (2, 8 * 8000 + 1024)  # at the network's rate, half a window of silence on either side
+        assert clip.shape == (2, 8 * 8000)  # at the network's rate
         energy = clip.square().sum(1)
         assert float(energy[0]) == pytest.approx(float(energy[1]), rel=0.01)
     assert not torch.equal(all_clips[-1], all_clips[-2])
@@ -294,3 +300,96 @@ def test_settings_out_of_range_are_named(make, words: str) -> None:
 
 def test_sources_are_in_the_order_of_the_channels() -> None:
     assert SOURCES == ("accompaniment", "vocals")  # left, right
+
+
+FOUR = ("vocals", "drums", "bass", "other")
+
+
+def sines(n_clips: int, n_sources: int, channels: int = 1) -> list[torch.Tensor]:
+    """Clips (S, C, N): source s of clip k is a sine at 300 + 400 s + 100 k Hz."""
+    time = torch.arange(30000) / 8000
+    return [
+        torch.stack([torch.sin(2 * torch.pi * (300 + 400 * s + 100 * k) * time) for s in range(n_sources)])[:, None]
+        .expand(-1, channels, -1)
+        .clone()
+        for k in range(n_clips)
+    ]
+
+
+def clip_of(waveform: torch.Tensor, source: int) -> int:
+    """The number of the clip of `sines` that a source's waveform (N) was cut from."""
+    peak = float(torch.fft.rfft(waveform).abs().argmax()) * 8000 / len(waveform)
+    return round((peak - 300 - 400 * source) / 100)
+
+
+def test_four_sources_are_remixed_from_as_many_clips_each_with_its_own_name_and_gain() -> None:
+    drawn = RandomPatches(sines(4, 4), STFT, 64, "window", Remix(probability=1.0), sources=FOUR)
+    found = {tuple(clip_of(sound[0], s) for s, sound in enumerate(drawn[i]["sources"])) for i in range(40)}
+    assert {len(set(clips)) for clips in found} >= {2, 3, 4}
+    whole = RandomPatches(sines(4, 4), STFT, 64, "window", sources=FOUR)
+    assert all(
+        len({clip_of(sound[0], s) for s, sound in enumerate(whole[i]["sources"])}) == 1 for i in range(10)
+    )
+
+
+def test_a_clip_is_drawn_as_often_as_its_weight_says() -> None:
+    drawn = RandomPatches(sines(3, 2), STFT, 64, "window", weights=[1, 0, 3])
+    counts = np.bincount([clip_of(drawn[i]["sources"][0, 0], 0) for i in range(200)], minlength=3)
+    assert counts[1] == 0
+    assert counts[2] / counts[0] == pytest.approx(3, rel=0.4)
+    with pytest.raises(SettingError, match="weights"):
+        RandomPatches(sines(2, 2), STFT, 64, "window", weights=[0, 0])
+
+
+class Lacking(MemoryStore):
+    """Clips of which the first has no vocals, and the second has vocals only."""
+
+    def has(self, clip: int, source: int) -> bool:
+        return (clip, source) not in ((0, 1), (1, 0))
+
+    def read(self, clip: int, source: int, start: int, stop: int) -> torch.Tensor:
+        assert self.has(clip, source)
+        return super().read(clip, source, start, stop)
+
+
+def test_a_source_that_a_clip_lacks_comes_from_a_clip_that_has_it() -> None:
+    drawn = RandomPatches(Lacking(sines(3, 2)), STFT, 64, "window")
+    pairs = {tuple(clip_of(sound[0], s) for s, sound in enumerate(drawn[i]["sources"])) for i in range(60)}
+    assert pairs >= {(2, 2), (0, 1), (2, 1), (0, 2)}
+    assert all(accompaniment != 1 and vocals != 0 for accompaniment, vocals in pairs)
+
+
+def test_a_source_that_no_clip_has_is_named() -> None:
+    with pytest.raises(SettingError, match="no clip to train on has the source vocals"):
+        RandomPatches(Lacking(sines(1, 2)), STFT, 64, "window")
+
+
+@pytest.mark.parametrize("stereo", ["mid_side", "left_right"])
+def test_stereo_patches_have_a_spectrogram_a_channel_on_one_scale(stereo: str) -> None:
+    stft = Spectrogram(channels=2, stereo=stereo)
+    (clip,) = sines(1, 2, channels=2)
+    clip[:, 1] *= 0.5
+    batch = torch.utils.data.default_collate([RandomPatches([clip], stft, 64, "window")[0]])
+    made = PatchSpectrograms(stft)(batch)
+    assert made["mixture"].shape == (1, 2, 512, 64)
+    assert made["targets"].shape == (1, 2, 2, 512, 64)
+    loud, quiet = made["mixture"][0].amax((1, 2))
+    assert float(made["mixture"].max()) == pytest.approx(1)
+    assert float(quiet / loud) == pytest.approx(1 / 3 if stereo == "mid_side" else 1 / 2, rel=1e-3)
+
+
+def test_two_equal_channels_give_the_patches_of_one() -> None:
+    stft = Spectrogram(channels=2)
+    mono = PatchSpectrograms(STFT)({"sources": torch.stack([sines(1, 2)[0][..., :17152]])})
+    stereo = PatchSpectrograms(stft)({"sources": torch.stack([sines(1, 2, channels=2)[0][..., :17152]])})
+    torch.testing.assert_close(stereo["targets"][:, :, :1], mono["targets"])
+    assert not stereo["targets"][:, :, 1].any()
+
+
+def test_effects_change_the_sources_that_they_are_for_and_no_other_draw() -> None:
+    plain = RandomPatches(sines(3, 2), STFT, 64, "window", Remix())
+    effects = {"polarity": PerSource(Polarity, sources=["vocals"], probability=1.0)}
+    changed = RandomPatches(sines(3, 2), STFT, 64, "window", Remix(), effects=effects)
+    for i in range(5):
+        accompaniment, vocals = plain[i]["sources"]
+        torch.testing.assert_close(changed[i]["sources"], torch.stack([accompaniment, -vocals]))
