@@ -6,7 +6,7 @@ Waveforms are float32 tensors of shape (C, N): channels, samples; full scale is 
 from hourglass_sep.audio.decode import info, open_audio, read
 from hourglass_sep.audio.decoder import Decoder, Info
 from hourglass_sep.audio.encode import FORMATS, Writer, choose_subtype, opened, write
-from hourglass_sep.audio.rates import resample, samples_of
+from hourglass_sep.audio.rates import Resampler, resample, samples_of
 from hourglass_sep.audio.suffixes import SUFFIXES
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SUFFIXES",
     "Decoder",
     "Info",
+    "Resampler",
     "Writer",
     "choose_subtype",
     "info",

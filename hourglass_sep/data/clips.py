@@ -6,7 +6,8 @@ Rates, channels and lengths belong to each clip and are read from its files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +22,8 @@ from hourglass_sep.support.errors import AudioError, DataError
 
 MOST_LACKING_SECONDS = 0.25
 """Largest allowed difference in length between the stems of a clip in s: for encoders' padding."""
+
+_BLOCK_SAMPLES = 1 << 16
 
 
 class Part(NamedTuple):
@@ -44,11 +47,13 @@ class Form(NamedTuple):
         sample_rate_hz: sample rate in Hz, the highest of its files.
         channels: number of channels C, the most of its files; mono files are repeated.
         n_samples: length in samples at that rate, of the shortest file; None if no header has an exact length.
+        mixed: whether files differ in rate or channels.
     """
 
     sample_rate_hz: int
     channels: int
     n_samples: int | None
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ class Clip:
     @property
     def files(self) -> list[Path]:
         """All files, each once."""
-        return list(dict.fromkeys(part.path for part in self._parts))
+        return list(dict.fromkeys(part.path for part in self.parts))
 
     @property
-    def _parts(self) -> list[Part]:
+    def parts(self) -> list[Part]:
+        """All parts of the stems, and the mixture's."""
         parts = [part for parts in self.stems.values() for part in parts]
         return parts if self.mixture is None else [*parts, self.mixture]
 
@@ -87,7 +93,7 @@ class Clip:
                 `MOST_LACKING_SECONDS`.
         """
         infos: dict[Part, audio.Info] = {}
-        for part in dict.fromkeys(Part(part.path, part.stream) for part in self._parts):
+        for part in dict.fromkeys(Part(part.path, part.stream) for part in self.parts):
             try:
                 infos[part] = audio.info(part.path, part.stream)
             except AudioError as error:
@@ -95,8 +101,7 @@ class Clip:
         if not infos:
             raise DataError(f"{self.name} has no files of stems: remove it")
         channels = {
-            part: 1 if part.channel is not None else infos[Part(part.path, part.stream)].channels
-            for part in self._parts
+            part: 1 if part.channel is not None else infos[Part(part.path, part.stream)].channels for part in self.parts
         }
         most = max(channels, key=lambda part: channels[part])
         for part, count in channels.items():
@@ -105,14 +110,15 @@ class Clip:
                     f"{self.name}: {part.path} has {count} channels, but {most.path} has {channels[most]}: convert one"
                 )
         exact = {part: info for part, info in infos.items() if info.n_samples is not None}
-        rate = max(info.sample_rate_hz for info in infos.values())
+        rates = [info.sample_rate_hz for info in infos.values()]
+        rate, mixed = max(rates), len(set(rates)) > 1 or len(set(channels.values())) > 1
         if exact:
             seconds = {part: (info.n_samples or 0) / info.sample_rate_hz for part, info in exact.items()}
             shortest, longest = (choose(seconds, key=lambda part: seconds[part]) for choose in (min, max))
             if seconds[longest] - seconds[shortest] > MOST_LACKING_SECONDS:
                 raise self._lengths(longest, infos[longest].n_samples, shortest, infos[shortest].n_samples)
-            return Form(rate, channels[most], round(seconds[shortest] * rate))
-        return Form(rate, channels[most], None)
+            return Form(rate, channels[most], round(seconds[shortest] * rate), mixed)
+        return Form(rate, channels[most], None, mixed)
 
     def _lengths(self, longer: Part, more: int | None, shorter: Part, fewer: int | None) -> DataError:
         names = [f"{part.path}" + (f" (stream {part.stream})" if part.stream else "") for part in (longer, shorter)]
@@ -120,6 +126,62 @@ class Clip:
             f"{self.name}: {names[0]} has {more} samples, but {names[1]} has {fewer}: up to {MOST_LACKING_SECONDS:g} s "
             "are cut, trim or pad one of them"
         )
+
+    def blocks(self, start_seconds: float = 0.0, duration_seconds: float | None = None) -> Iterator[dict[str, Tensor]]:
+        """Read the stems, and `MIXTURE` if it has a file, block by block and all files at once, in constant memory.
+
+        Args:
+            start_seconds: start of the part to read.
+            duration_seconds: its length; to the end if None.
+
+        Yields:
+            Waveforms (C, n), n > 0, by name: at the highest rate and with the most channels of the files, cut to the
+            shortest file.
+
+        Raises:
+            DataError: a file cannot be read, or see `check`; lengths that no header gives are compared at the end.
+        """
+        yield from self._blocks(self.check(), start_seconds, duration_seconds)
+
+    def _blocks(self, form: Form, start_seconds: float, duration_seconds: float | None) -> Iterator[dict[str, Tensor]]:
+        try:
+            with ExitStack() as files:
+                readers: dict[Part, _Reader] = {}
+                for part in dict.fromkeys(Part(part.path, part.stream) for part in self.parts):
+                    decoder = files.enter_context(audio.open_audio(part.path, part.stream))
+                    blocks = decoder.blocks(start_seconds, duration_seconds)
+                    readers[part] = _Reader(blocks, decoder.info, form.sample_rate_hz)
+                more = True
+                while more:
+                    read = {part: reader.take(_BLOCK_SAMPLES) for part, reader in readers.items()}
+                    n_samples = min(waveform.shape[-1] for waveform in read.values())
+                    more = n_samples == _BLOCK_SAMPLES
+                    if not more:
+                        self._compare({part: reader.drain() for part, reader in readers.items()}, form.sample_rate_hz)
+                    if n_samples:
+                        yield self._mixed({part: found[:, :n_samples] for part, found in read.items()}, form.channels)
+        except AudioError as error:
+            raise DataError(f"{self.name}: {error}") from error
+
+    def _compare(self, lengths: Mapping[Part, int], sample_rate_hz: int) -> None:
+        shortest, longest = (choose(lengths, key=lambda part: lengths[part]) for choose in (min, max))
+        if lengths[longest] - lengths[shortest] > MOST_LACKING_SECONDS * sample_rate_hz:
+            raise self._lengths(longest, lengths[longest], shortest, lengths[shortest])
+
+    def _mixed(self, read: Mapping[Part, Tensor], channels: int) -> dict[str, Tensor]:
+        """Add up the parts of every source, (C, n), of what was read of the files."""
+
+        def take(part: Part) -> Tensor:
+            waveform = read[Part(part.path, part.stream)]
+            waveform = waveform if part.channel is None else waveform[part.channel : part.channel + 1]
+            return waveform.expand(channels, -1)
+
+        silence = torch.zeros(channels, next(iter(read.values())).shape[-1])
+        waveforms = {
+            source: torch.stack([take(part) for part in parts]).sum(0) if parts else silence
+            for source, parts in self.stems.items()
+        }
+        return waveforms if self.mixture is None else waveforms | {MIXTURE: take(self.mixture)}
 
     def load(self, start_seconds: float = 0.0, duration_seconds: float | None = None) -> Stems:
         """Read the stems, and `MIXTURE` if it has a file.
@@ -132,36 +194,45 @@ class Clip:
             Waveforms (C, N) by name: at the highest rate and with the most channels of the files, cut to the shortest.
 
         Raises:
-            DataError: a file cannot be read, or see `check`.
+            DataError: see `blocks`.
         """
         form = self.check()
-        read: dict[Part, Tensor] = {}
-        for part in dict.fromkeys(Part(part.path, part.stream) for part in self._parts):
-            try:
-                with audio.open_audio(part.path, part.stream) as decoder:
-                    waveform = torch.cat(list(decoder.blocks(start_seconds, duration_seconds)), -1)
-                    read[part] = audio.resample(waveform, decoder.info.sample_rate_hz, form.sample_rate_hz)
-            except AudioError as error:
-                raise DataError(f"{self.name}: {error}") from error
-        lengths = {part: waveform.shape[-1] for part, waveform in read.items()}
-        shortest, longest = (choose(lengths, key=lambda part: lengths[part]) for choose in (min, max))
-        if lengths[longest] - lengths[shortest] > MOST_LACKING_SECONDS * form.sample_rate_hz:
-            raise self._lengths(longest, lengths[longest], shortest, lengths[shortest])
-        n_samples = lengths[shortest]
+        blocks = list(self._blocks(form, start_seconds, duration_seconds))
+        return Stems(
+            {name: torch.cat([block[name] for block in blocks], -1) for name in blocks[0]}, form.sample_rate_hz
+        )
 
-        def take(part: Part) -> Tensor:
-            waveform = read[Part(part.path, part.stream)][:, :n_samples]
-            waveform = waveform if part.channel is None else waveform[part.channel : part.channel + 1]
-            return waveform.expand(form.channels, -1)
 
-        silence = torch.zeros(form.channels, n_samples)
-        waveforms = {
-            source: torch.stack([take(part) for part in parts]).sum(0) if parts else silence
-            for source, parts in self.stems.items()
-        }
-        if self.mixture is not None:
-            waveforms[MIXTURE] = take(self.mixture)
-        return Stems(waveforms, form.sample_rate_hz)
+class _Reader:
+    """A file that is read in blocks of a chosen length, at a chosen rate.
+
+    Args:
+        blocks: its waveform in blocks (C, n).
+        info: its header.
+        sample_rate_hz: sample rate of the result in Hz.
+    """
+
+    def __init__(self, blocks: Iterator[Tensor], info: audio.Info, sample_rate_hz: int) -> None:
+        self._blocks = self._resampled(blocks, audio.Resampler(info.sample_rate_hz, sample_rate_hz, info.channels))
+        self._left = torch.empty(info.channels, 0)
+        self._n_samples = 0
+
+    def _resampled(self, blocks: Iterator[Tensor], resampler: audio.Resampler) -> Iterator[Tensor]:
+        for block in blocks:
+            yield resampler(block)
+        yield resampler(block[:, :0], last=True)
+
+    def take(self, n_samples: int) -> Tensor:
+        """The next ``n_samples`` samples (C, n), fewer at the end."""
+        while self._left.shape[-1] < n_samples and (block := next(self._blocks, None)) is not None:
+            self._left = torch.cat([self._left, block], -1)
+            self._n_samples += block.shape[-1]
+        taken, self._left = self._left[:, :n_samples], self._left[:, n_samples:]
+        return taken
+
+    def drain(self) -> int:
+        """Read to the end, and return the length of all in samples."""
+        return self._n_samples + sum(block.shape[-1] for block in self._blocks)
 
 
 class ClipBatch(NamedTuple):
