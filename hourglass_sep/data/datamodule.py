@@ -123,6 +123,7 @@ class SeparationDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.seed = secrets.randbits(32) if seed is None else seed
         self._patches: RandomPatches | None = None
+        self._is_checked = False
 
     @classmethod
     def of(cls, kind: type[Any], **settings: Any) -> SeparationDataModule:
@@ -164,10 +165,12 @@ class SeparationDataModule(pl.LightningDataModule):
         self.prepare_data()
         if self.effects:
             check_effects(self.effects, self.sources, self.spectrogram.channels)
-        clips = self.clips()
-        self.check_parts(clips)
-        self.patches()
-        self.survey(clips.validation + (clips.test if test else []))
+        if not self._is_checked:
+            clips = self.clips()
+            self.check_parts(clips)
+            self.patches()
+            self.survey(clips.train + clips.validation + (clips.test if test else []))
+            self._is_checked = True
 
     def check_parts(self, clips: Split) -> None:
         """Check that there are clips to train on.
@@ -179,12 +182,12 @@ class SeparationDataModule(pl.LightningDataModule):
             raise DataError("there are no clips to train on: check data.root and how it is split")
 
     def survey(self, clips: Sequence[Clip]) -> None:
-        """Check the content of clips, once; see `hourglass_sep.data.survey.survey`.
+        """Check the content of clips; see `hourglass_sep.data.survey.survey`.
 
         Raises:
             DataError: a clip is invalid.
         """
-        survey(clips, self.sources, self.mixture, self.cache_dir)
+        survey(clips, self.sources, self.cache_dir, self.mixture)
 
     def clips(self) -> Split:
         """The clips for training, validation and testing.
@@ -200,7 +203,6 @@ class SeparationDataModule(pl.LightningDataModule):
 
     def store(self, clips: Sequence[Clip]) -> Store:
         """The training clips at the network's rate and channels; the first call of all writes them to the disk."""
-        survey(clips, self.sources, self.mixture, self.cache_dir)
         stft = self.spectrogram
         return open_store(clips, self.sources, stft.sample_rate_hz, stft.channels, self.cache_dir)
 

@@ -82,9 +82,11 @@ class Mir1kDataModule(SeparationDataModule):
             )
 
     def survey(self, clips: Sequence[Clip]) -> None:
-        """Read the clips, which are short."""
+        """Read the clips, which are short; those for training have been."""
+        read = {clip.name for clip in self.clips().train} if self._patches is not None else set()
         for clip in clips:
-            clip.load()
+            if clip.name not in read:
+                clip.load()
 
     def store(self, clips: Sequence[Clip]) -> MemoryStore:
         """Read and resample the clips (91 MB for MIR-1K); synthesise the synthetic ones (0.1 s and 0.5 MB each)."""

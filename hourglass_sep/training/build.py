@@ -67,8 +67,7 @@ def build_separator(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> Separa
         UserError: an unknown inference setting, or a network that cannot be made.
     """
     stft = instantiate(cfg.spectrogram)
-    arguments = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(arguments, dict)
+    arguments: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
     target = str(arguments.pop("_target_"))
     for name in ("sources", "audio_channels"):
         if name in arguments:
