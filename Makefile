@@ -34,9 +34,10 @@ format: install  ## fix what ruff can fix
 docs: install  ## pages from docs/ and the docstrings, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-bench: install  ## speed of loader, network, scorer, refinement and separation, measured side by side
+bench: install  ## speed of loader, network, effects, scorer, refinement and separation, measured side by side
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_training.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_effects.py
 	$(BIN)/python experiments/bench_scoring.py
 	$(BIN)/python experiments/bench_refinement.py
 	$(BIN)/python experiments/bench_separation.py

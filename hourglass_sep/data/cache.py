@@ -8,6 +8,7 @@ and otherwise with a scale by which the peak is the largest 16-bit number.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -109,14 +110,18 @@ class CachedClip(NamedTuple):
         if not scale or start == stop:
             return torch.zeros(self.channels, stop - start)
         offset += start * self.channels * _SAMPLE.itemsize
+        first = offset - offset % mmap.ALLOCATIONGRANULARITY
+        n_steps = (stop - start) * self.channels
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_mtime_ns != self.modified_ns:
                     raise ValueError("another file")
-                mapped = np.memmap(file, _SAMPLE, "r", offset, (stop - start, self.channels))
-                return torch.from_numpy(np.multiply(mapped.T, np.float32(scale), dtype=np.float32, order="C"))
+                length = offset - first + n_steps * _SAMPLE.itemsize
+                mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=first)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path} was removed or replaced while in use: start this run again") from error
+        steps = np.frombuffer(mapped, _SAMPLE, n_steps, offset - first).reshape(-1, self.channels)
+        return torch.from_numpy(np.multiply(steps.T, np.float32(scale), dtype=np.float32, order="C"))
 
 
 class Recorder:

@@ -176,10 +176,10 @@ def _judge_stems(found: Mapping[Clip, Facts]) -> None:
     for clip, facts in found.items():
         quiet = [source for source, peak in facts.peaks.items() if peak <= SILENT_PEAK]
         if len(quiet) == len(facts.peaks):
-            raise DataError(f"{clip.name} is silent in all its stems ({names}): export it again, or remove it")
+            raise DataError(f"{clip.name} is silent in all its stems: export it again, or remove it")
         silent += [f"{source} of {clip.name}" for source in quiet if clip.stems[source]]
     if silent:
-        complain(f"warning: {_count(len(silent), 'stem')} silent, the first is {silent[0]}: trained as silence")
+        complain(f"warning: {_count(len(silent), 'silent stem')}, the first is {silent[0]}: trained as silence")
     mixed = [clip for clip, facts in found.items() if facts.mixed]
     if mixed:
         facts = found[mixed[0]]

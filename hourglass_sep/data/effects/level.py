@@ -38,6 +38,6 @@ class Polarity:
 
 
 def at_level_of(original: Tensor, changed: Tensor) -> Tensor:
-    """Scale ``changed`` to the RMS of ``original``, both (C, N) and over all channels; unscaled if either is silent."""
+    """Scale ``changed``, in place, to the RMS of ``original``, both (C, N), over all channels; not if one is silent."""
     ratio = float(torch.linalg.vector_norm(original) / torch.linalg.vector_norm(changed))
-    return changed * ratio if 0 < ratio < float("inf") else changed
+    return changed.mul_(ratio) if 0 < ratio < float("inf") else changed

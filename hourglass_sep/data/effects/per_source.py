@@ -87,7 +87,7 @@ def check_effects(effects: Mapping[str, PerSource], names: Sequence[str], channe
                 raise SettingError(f"effects.{key}.sources has {source!r}, which is no source: {remedy}")
         if each.needs_stereo and channels not in (None, 2):
             raise SettingError(
-                f"effect {key} needs 2 channels, the network has {channels}: leave it out of effect=[...]"
+                f"effect={key} needs 2 channels and there are {channels}: leave {key} out of effect=[...]"
             )
 
 

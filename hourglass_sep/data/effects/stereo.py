@@ -30,8 +30,8 @@ class Pan:
     def __call__(self, waveform: Tensor, sample_rate_hz: int, rng: np.random.Generator) -> Tensor:
         """See `Effect`."""
         angle = (uniform(rng, self.position) + 1) * math.pi / 4
-        gains = math.sqrt(2) * torch.tensor([[math.cos(angle)], [math.sin(angle)]], dtype=waveform.dtype)
-        return waveform * gains
+        gains = [[math.sqrt(2) * math.cos(angle)], [math.sqrt(2) * math.sin(angle)]]
+        return waveform * torch.tensor(gains, dtype=waveform.dtype)
 
 
 class Width:
