@@ -11,16 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.data import suggested_max_num_workers
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass_sep.data.augment import Augmentation
-from hourglass_sep.data.cache import open_store
 from hourglass_sep.data.clips import Catalogue, Clip, ClipBatch, Split, loaded
 from hourglass_sep.data.effects import PerSource, check_effects
 from hourglass_sep.data.mixed import Mixed
 from hourglass_sep.data.patches import GlobalSampler, PatchSpectrograms, RandomPatches
-from hourglass_sep.data.store import Store
+from hourglass_sep.data.store import Store, open_store
 from hourglass_sep.data.survey import survey
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.checks import check_choice, check_whole
@@ -131,8 +129,11 @@ class SeparationDataModule(pl.LightningDataModule):
 
         Args:
             kind: class of the catalogue.
-            settings: its arguments, by name; all others are the data module's.
+            settings: its arguments, by name; all others are the data module's. Without ``sources``, or with None, they
+                are the catalogue's own.
         """
+        if settings.get("sources") is None:
+            settings.pop("sources", None)
         names = inspect.signature(kind).parameters.keys()
         own = {name: settings.pop(name) for name in [*settings] if name in names}
         return cls(kind(**own), **settings)
@@ -210,7 +211,8 @@ class SeparationDataModule(pl.LightningDataModule):
         """The training patches; the first call opens the store."""
         if self._patches is None:
             clips = self.clips().train
-            weights = self.catalogue.weights_of(clips) if isinstance(self.catalogue, Mixed) else None
+            shares = self.catalogue.clip_weights() if isinstance(self.catalogue, Mixed) else None
+            weights = None if shares is None else [shares[clip.name] for clip in clips]
             self._patches = RandomPatches(
                 self.store(clips),
                 self.spectrogram,

@@ -93,7 +93,7 @@ class SeparationSystem(pl.LightningModule):
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Separate one whole clip as evaluation does, and score it while the next one is separated."""
         estimate = self.separator(batch.mixture[None], batch.sample_rate_hz)[0].cpu()
-        clip = ClipBatch(*(part.cpu() if isinstance(part, Tensor) else part for part in batch))
+        clip = batch._replace(sources=batch.sources.cpu(), mixture=batch.mixture.cpu())
         self._scoring.add(lambda: score_batch(self.protocol, clip, {ESTIMATE: estimate}, self.separator.sources))
 
     def on_validation_epoch_end(self) -> None:
