@@ -33,7 +33,7 @@ def parts(split: Split) -> list[list[Clip]]:
     return [split.train, split.validation, split.test]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sizes=SIZES, validation=SHARES, test=SHARES, seed=st.integers(0, 99), shuffle=st.randoms())
 def test_no_group_is_on_two_sides_and_each_clip_in_one_part_in_any_order(
     sizes, validation, test, seed, shuffle
