@@ -281,11 +281,13 @@ class Split:
 class Catalogue(Protocol):
     """A data set: all that a new one has to write."""
 
-    sources: tuple[str, ...]
-    """Names of the sources, in the order of the S axis."""
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, in the order of the S axis."""
 
-    licence: str
-    """What may be done with weights trained on this set, one line; '' if it is not known. Stored on their cards."""
+    @property
+    def licence(self) -> str:
+        """What may be done with weights trained on this set, one line; '' if it is not known. Stored on their cards."""
 
     def prepare(self) -> None:
         """Make files that are missing, in one process per machine; most data sets do nothing."""

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep import audio
+from hourglass_sep.data.track_files import sound_files
 from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.support.errors import DataError
-
-STEM_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 MOST_LACKING_SECONDS = 0.25
 """Largest allowed difference in length from the first reference in s: for encoders' padding and STFTs' cut edges."""
@@ -192,7 +191,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
         below.sort()
         paths += [Path(folder) / name for name in names]
     for path in sorted(paths):
-        if path.suffix.lower() in STEM_SUFFIXES and path.stem != MIXTURE and not path.name.startswith("."):
+        if sound_files([path]) and path.stem != MIXTURE and not path.name.startswith("."):
             stems = folders.setdefault(path.parent.relative_to(root), {})
             if path.exists() and not path.is_file():
                 raise DataError(f"{path} is no file: remove it")
@@ -200,7 +199,7 @@ def _folders(root: Path, other: Path) -> dict[Path, dict[str, Path]]:
                 raise DataError(f"{path} and {stems[path.stem].name} are the same stem: remove one")
             stems[path.stem] = path
     if not folders:
-        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or {', '.join(STEM_SUFFIXES[1:])})")
+        raise DataError(f"no stems in {root}: it should hold TRACK/STEM.wav (or .flac, .mp3, .m4a, ...)")
     return folders
 
 
