@@ -37,6 +37,7 @@ docs: install  ## pages from docs/ and the docstrings, in site/
 bench: install  ## speed of loader, network, scorer, refinement and separation, measured side by side
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_training.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_loader.py
 	$(BIN)/python experiments/bench_scoring.py
 	$(BIN)/python experiments/bench_refinement.py
 	$(BIN)/python experiments/bench_separation.py
