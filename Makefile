@@ -38,6 +38,7 @@ bench: install  ## speed of loader, network, effects, scorer, refinement and sep
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_training.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_effects.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python experiments/bench_loader.py
 	$(BIN)/python experiments/bench_scoring.py
 	$(BIN)/python experiments/bench_refinement.py
 	$(BIN)/python experiments/bench_separation.py

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep import audio
+from hourglass_sep.data.reader import Reader
 from hourglass_sep.dsp.stems import MIXTURE, Stems
 from hourglass_sep.support.errors import AudioError, DataError
 
@@ -146,11 +147,11 @@ class Clip:
     def _blocks(self, form: Form, start_seconds: float, duration_seconds: float | None) -> Iterator[dict[str, Tensor]]:
         try:
             with ExitStack() as files:
-                readers: dict[Part, _Reader] = {}
+                readers: dict[Part, Reader] = {}
                 for part in dict.fromkeys(Part(part.path, part.stream) for part in self.parts):
                     decoder = files.enter_context(audio.open_audio(part.path, part.stream))
                     blocks = decoder.blocks(start_seconds, duration_seconds)
-                    readers[part] = _Reader(blocks, decoder.info, form.sample_rate_hz)
+                    readers[part] = Reader(blocks, decoder.info, form.sample_rate_hz)
                 more = True
                 while more:
                     read = {part: reader.take(_BLOCK_SAMPLES) for part, reader in readers.items()}
@@ -176,9 +177,9 @@ class Clip:
             waveform = waveform if part.channel is None else waveform[part.channel : part.channel + 1]
             return waveform.expand(channels, -1)
 
-        silence = torch.zeros(channels, next(iter(read.values())).shape[-1])
+        n_samples = next(iter(read.values())).shape[-1]
         waveforms = {
-            source: torch.stack([take(part) for part in parts]).sum(0) if parts else silence
+            source: torch.stack([take(part) for part in parts]).sum(0) if parts else torch.zeros(channels, n_samples)
             for source, parts in self.stems.items()
         }
         return waveforms if self.mixture is None else waveforms | {MIXTURE: take(self.mixture)}
@@ -201,38 +202,6 @@ class Clip:
         return Stems(
             {name: torch.cat([block[name] for block in blocks], -1) for name in blocks[0]}, form.sample_rate_hz
         )
-
-
-class _Reader:
-    """A file that is read in blocks of a chosen length, at a chosen rate.
-
-    Args:
-        blocks: its waveform in blocks (C, n).
-        info: its header.
-        sample_rate_hz: sample rate of the result in Hz.
-    """
-
-    def __init__(self, blocks: Iterator[Tensor], info: audio.Info, sample_rate_hz: int) -> None:
-        self._blocks = self._resampled(blocks, audio.Resampler(info.sample_rate_hz, sample_rate_hz, info.channels))
-        self._left = torch.empty(info.channels, 0)
-        self._n_samples = 0
-
-    def _resampled(self, blocks: Iterator[Tensor], resampler: audio.Resampler) -> Iterator[Tensor]:
-        for block in blocks:
-            yield resampler(block)
-        yield resampler(block[:, :0], last=True)
-
-    def take(self, n_samples: int) -> Tensor:
-        """The next ``n_samples`` samples (C, n), fewer at the end."""
-        while self._left.shape[-1] < n_samples and (block := next(self._blocks, None)) is not None:
-            self._left = torch.cat([self._left, block], -1)
-            self._n_samples += block.shape[-1]
-        taken, self._left = self._left[:, :n_samples], self._left[:, n_samples:]
-        return taken
-
-    def drain(self) -> int:
-        """Read to the end, and return the length of all in samples."""
-        return self._n_samples + sum(block.shape[-1] for block in self._blocks)
 
 
 class ClipBatch(NamedTuple):

@@ -55,6 +55,7 @@ def test_clips_and_sources_keep_the_order_asked_for(tmp_path: Path) -> None:
     again = opened(clips, tmp_path / "cache")
     assert torch.equal(again.read(2, 1, 0, 9000), noise(1, 9000, seed=21))
     assert states(tmp_path / "cache") == inodes
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 3
 
 
 def test_an_unknown_source_is_not_there_and_a_silent_one_is_zero(tmp_path: Path) -> None:
