@@ -91,7 +91,8 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
                                  "leaves 2 of 16384 frames"),
     "windows too large for memory": (card(inference__window_frames=16384, audio__n_fft=65536, audio__n_freq=32768,
                                           audio__hop_length=1024), "too much for its model"),
-    "channels that the audio has not": (card(model__audio_channels=2), r"network\.audio_channels=2 for audio\.channels=1"),
+    "channels that the audio has not": (card(model__audio_channels=2),
+                                        r"network\.audio_channels=2 for audio\.channels=1"),
     "three channels": (card(audio__channels=3), r"audio\.channels=3, 1 to 2 can be"),
     "another kind of stereo": (card(audio__stereo="wide"), r"audio\.stereo='wide' is not allowed"),
 }  # fmt: skip
@@ -141,9 +142,7 @@ def test_a_card_that_is_no_separators_is_refused_before_memory_is_taken(
     change, words = (CARDS | PRESENT)[kind]
     description = copy.deepcopy(tiny_separator.description)
     refused(
-        written(
-            tiny_separator, change(description if version == 2 else former(description)), tmp_path / f"a.{suffix}"
-        ),
+        written(tiny_separator, change(description if version == 2 else former(description)), tmp_path / f"a.{suffix}"),
         words,
     )
 
