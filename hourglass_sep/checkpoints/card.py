@@ -82,6 +82,9 @@ def problem(description: Any) -> str:
         return f"says sources that cannot be ({clean(str(error))[:200]})"
     if is_own and arguments.get("sources", len(SOURCES)) != len(sources):
         return f"says network.sources={short(arguments.get('sources'))} for {len(sources)} names of sources"
+    channels = description["audio"].get("channels", 1)
+    if is_own and arguments.get("audio_channels", 1) != channels:
+        return f"says network.audio_channels={short(arguments.get('audio_channels'))} for audio.channels={channels}"
     if not isinstance(description.get("facts", {}), dict):
         return "has facts that are none"
     return ""

@@ -61,7 +61,7 @@ def network_class(target: str, trust: Collection[str] = ()) -> type[nn.Module]:
     package = target.partition(".")[0]
     if not all(part.isidentifier() for part in target.split(".")) or not module or package == base.PACKAGE:
         raise CheckpointError(f"has the network {shown}, which this version does not have")
-    if package not in trust and package not in _declared():
+    if package not in ([trust] if isinstance(trust, str) else trust) and package not in _declared():
         raise CheckpointError(
             f"has the network {shown} of another package, whose code loading it would run: allow it with "
             f"trust=[{package}], --trust {package} in separate, or give an instance with network="
@@ -138,18 +138,22 @@ def misfit(weights: Mapping[Any, Any], wanted: Mapping[str, torch.Tensor]) -> st
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             return f"holds {short(name)}, which is no tensor with a name"
-        if value.layout != torch.strided or value.dtype not in _TYPES or value.is_meta:
+        own = wanted.get(name, value)
+        types = _TYPES if own.is_floating_point() else (own.dtype,)  # counters of another package's network
+        if value.layout != torch.strided or value.dtype not in types or value.is_meta:
             return f"holds {short(name)} in a form that no training writes"
         if name in wanted and value.shape != wanted[name].shape:
             return f"holds {short(name)} of shape {tuple(value.shape)}, expected {tuple(wanted[name].shape)}"
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             return f"holds {short(name)} with more numbers than there are"
-    storages = {part.data_ptr(): part.nbytes() for part in (value.untyped_storage() for value in weights.values())}
-    if sum(value.numel() * value.element_size() for value in weights.values()) > sum(storages.values()):
-        return "holds weights that share their numbers"
     missing, strange = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if missing or strange:
         return f"lacks {short(min(missing))}" if missing else f"holds {short(min(strange))}, which the network has not"
-    if not all(bool(value.float().isfinite().all()) for value in weights.values()):
+    storages = {part.data_ptr(): part.nbytes() for part in (value.untyped_storage() for value in weights.values())}
+    # Weights that the network itself shares count once; those on the meta device have no address.
+    apart = {wanted[name].data_ptr() or name: value for name, value in weights.items()}
+    if sum(value.numel() * value.element_size() for value in apart.values()) > sum(storages.values()):
+        return "holds weights that share their numbers"
+    if not all(bool(value.to(wanted[name].dtype).isfinite().all()) for name, value in weights.items()):
         return "holds NaN or infinite weights, its training diverged"
     return ""

@@ -1,7 +1,7 @@
 """Reading and writing weights: shipped weights, cards with safetensors, and Lightning checkpoints, without pickles.
 
-NAME.safetensors contains the network in half precision; its card NAME.json describes the separator and the origin of
-the weights.
+NAME.safetensors contains the network in half precision, except whole numbers, and tensors beyond the range of half
+precision; its card NAME.json describes the separator and the origin of the weights.
 """
 
 from __future__ import annotations
@@ -150,6 +150,11 @@ def save(path: str | Path, description: dict[str, Any], weights: Mapping[str, to
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    halves = {name: value.half().contiguous() for name, value in weights.items()}
-    path.write_bytes(safetensors.torch.save(halves))
+    path.write_bytes(safetensors.torch.save({name: _halved(value) for name, value in weights.items()}))
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    """A tensor in half precision; unchanged if it is no float tensor, or beyond the range of half precision."""
+    half = value.half() if value.is_floating_point() else value
+    return (half if half.isfinite().all() else value).clone(memory_format=torch.contiguous_format)

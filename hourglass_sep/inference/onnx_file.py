@@ -1,20 +1,24 @@
 """The mask network as an ONNX file.
 
-One input, ``magnitude`` (B, 1, F, T) float32, and one output, ``masks`` (B, S, F, T): those of the last stack, clamped
-at 0. Any B and T. The metadata says how the weights want to be used: F is its ``n_freq``, S in the order of its
-``sources``. With it, separating a mono waveform at ``sample_rate_hz`` takes
+One input, ``magnitude`` (B, C, F, T) float32, and one output, ``masks``, those of the last stack, clamped at 0: (B, S,
+F, T) of a mono network, whose C is 1, and (B, S, C, F, T) of a stereo network, whose C is 2. Any B and T. The metadata
+describes the use of the weights: C is its ``channels``, F its ``n_freq``, and its ``sources`` are the names of the S
+masks, separated by commas. Separating a waveform of C channels at ``sample_rate_hz`` takes
 
-1. an STFT: a periodic Hann window of ``n_fft`` samples, frame k centred on sample k * ``hop_length``, zeros beyond the
-   ends; of its magnitude the lowest ``n_freq`` bins;
-2. windows of ``window_frames``, one every ``window_frames`` - 2 * ``context_frames``, the first one starting
+1. the C channels that masks are for: of a mono network the waveform; of a stereo network left and right (``stereo``
+   left_right), or mid = (left + right) / 2 and side = (left - right) / 2 (``stereo`` mid_side);
+2. an STFT of each: a periodic Hann window of ``n_fft`` samples, frame k centred on sample k * ``hop_length``, zeros
+   beyond the ends; of its magnitude the lowest ``n_freq`` bins;
+3. windows of ``window_frames``, one every ``window_frames`` - 2 * ``context_frames``, the first one starting
    ``context_frames`` before frame 0; the song is mirrored at both ends, numpy's
    ``reflect`` (``None``: one window, the whole song, no context);
-3. each window divided by its maximum, floored at 1e-4 (scale ``clip``: by the whole song's maximum);
-4. the network; of its masks, drop ``context_frames`` - ``fade_frames`` at both ends of each window, and weigh the rest:
+4. each window divided by its maximum over all channels, floored at 1e-4 (scale ``clip``: by the whole song's maximum);
+5. the network; of its masks, drop ``context_frames`` - ``fade_frames`` at both ends of each window, and weigh the rest:
    weights rise from 0 to 1 in the first 2 * ``fade_frames`` frames, (k + 1/2) / (2 * ``fade_frames``) in frame k, and
    fall in the last; add up where windows overlap, and divide by the sum of the weights;
-5. masks divided by their sum over the sources, equal parts where it is 1e-8 or less (masks ``raw``: left as they are);
-6. the complex spectrum times the masks, bins from ``n_freq`` on times the mask of the one below them; inverse STFT.
+6. masks divided by their sum over the sources, equal parts where it is 1e-8 or less (masks ``raw``: left as they are);
+7. the complex spectrum of each channel times its masks, bins from ``n_freq`` on times the mask of the one below them;
+   inverse STFT; with ``stereo`` mid_side left = mid + side and right = mid - side.
 
 `hourglass_sep.inference.separator` has the rest: other rates, more channels, songs of over a minute (in segments).
 """
@@ -28,9 +32,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.base import masks_of
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.files import replacing, writing
 
@@ -40,15 +44,17 @@ nearest-neighbour upsampling to large odd sizes rounds differently."""
 
 
 class LastMasks(nn.Module):
-    """What is exported: a network's last masks, clamped at 0."""
+    """The exported module: a separator's network, reduced to its last masks, clamped at 0."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, separator: Separator) -> None:
         super().__init__()
-        self.network = network
+        self.network = separator.network
+        self.n_sources, self.n_channels = len(separator.sources), separator.spectrogram.channels
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """(B, 1, F, T) to (B, S, F, T)."""
-        return self.network(magnitude)[-1].clamp_min(0)
+        """(B, 1, F, T) to (B, S, F, T), and (B, 2, F, T) to (B, S, 2, F, T)."""
+        masks = masks_of(self.network, magnitude, self.n_sources)[-1].clamp_min(0)  # (B, S, 1|C, F, T)
+        return masks.squeeze(2) if self.n_channels == 1 else masks.expand(-1, -1, self.n_channels, -1, -1)
 
 
 def _write(separator: Separator, path: Path) -> None:
@@ -61,19 +67,21 @@ def _write(separator: Separator, path: Path) -> None:
         import onnx
     except ModuleNotFoundError:
         raise UserError("onnx is not installed: pip install 'hourglass-sep[onnx]'") from None
-    n_freq = separator.spectrogram.n_freq
-    axes = {name: {0: "batch", 3: "time"} for name in ("magnitude", "masks")}
+    stft = separator.spectrogram
+    sizes = [len(separator.sources), *([stft.channels] if stft.channels > 1 else []), stft.n_freq]
+    axes = {"magnitude": {0: "batch", 3: "time"}, "masks": {0: "batch", len(sizes) + 1: "time"}}
     names: dict[str, Any] = {"input_names": ["magnitude"], "output_names": ["masks"], "dynamic_axes": axes}
     with warnings.catch_warnings(action="ignore"):
         # Either exporter is right at all sizes. The newer one (dynamo) takes ten times as long, needs onnxscript and
         # leaves the paths of this machine's source files in the file. Opset 13: old enough for any runtime.
-        network = LastMasks(separator.network).eval()
-        torch.onnx.export(network, (torch.zeros(2, 1, n_freq, 9),), path, dynamo=False, opset_version=13, **names)
+        example = torch.zeros(2, stft.channels, stft.n_freq, 9)
+        torch.onnx.export(LastMasks(separator).eval(), (example,), path, dynamo=False, opset_version=13, **names)
     model = onnx.load(path)
-    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = n_freq  # the tracer lost it
+    for axis, size in enumerate(sizes, 1):  # the tracer loses them
+        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = size
     model.doc_string = __doc__ or ""
-    facts = {"format": "hourglass_sep_onnx/1", "sources": ",".join(SOURCES)}
-    facts |= {key: str(value) for key, value in (separator.spectrogram.config | separator.settings).items()}
+    facts = {"format": "hourglass_sep_onnx/1", "sources": ",".join(separator.sources)}
+    facts |= {key: str(value) for key, value in (stft.config | separator.settings).items()}
     onnx.helper.set_model_props(model, facts)
     onnx.save(model, path)
 
@@ -89,17 +97,18 @@ def _check(separator: Separator, path: Path) -> str:
     except ImportError:
         return "not checked: onnxruntime is not installed"
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    magnitude = _noise(separator.spectrogram.n_freq)
+    magnitude = _noise(separator)
     (masks,) = session.run(None, {"magnitude": magnitude.numpy()})
     with torch.inference_mode():
-        error = float((LastMasks(separator.network)(magnitude) - torch.from_numpy(masks)).abs().max())
+        error = float((LastMasks(separator)(magnitude) - torch.from_numpy(masks)).abs().max())
     if not error <= TOLERANCE:  # NaN is no success
         raise UserError(f"onnxruntime's masks are {error:.1g} off torch's: try other versions of onnx and onnxruntime")
     return f"checked with onnxruntime: within {error:.0e} of torch".replace("e-0", "e-")
 
 
-def _noise(n_freq: int) -> Tensor:
-    return torch.rand(3, 1, n_freq, 61, generator=torch.Generator().manual_seed(0))
+def _noise(separator: Separator) -> Tensor:
+    stft = separator.spectrogram
+    return torch.rand(3, stft.channels, stft.n_freq, 61, generator=torch.Generator().manual_seed(0))
 
 
 def export(separator: Separator, path: Path, overwrite: bool = False) -> str:
@@ -118,7 +127,7 @@ def export(separator: Separator, path: Path, overwrite: bool = False) -> str:
         NotFiniteError: the weights overflow.
     """
     with torch.inference_mode():
-        refuse_not_finite(LastMasks(separator.network)(_noise(separator.spectrogram.n_freq)), separator.origin)
+        refuse_not_finite(LastMasks(separator)(_noise(separator)), separator.origin)
     with replacing([path], overwrite) as (part,):
         with writing(path):
             _write(separator, part)

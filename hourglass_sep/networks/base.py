@@ -116,8 +116,11 @@ def build_network(
         ) from error
     try:
         network = make(**given)
-    except TypeError as error:
-        raise SettingError(f"{name} cannot be made ({error}): see conf/model for its arguments") from error
+    except SettingError:
+        raise
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingError(f"{name} cannot be made ({reason}): see conf/model for its arguments") from error
     if not isinstance(getattr(network, "config", None), Mapping):
         network.config = plain
     return network, unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tracemalloc
@@ -29,23 +30,35 @@ PREFIX = "separator.network."
 
 
 def card(**changes: Any) -> Callable[[dict[str, Any]], Any]:
-    """Change settings of a description: ``model__stacks=3``."""
+    """Change settings of a description: ``audio__n_fft=3``; ``model`` is the network's arguments in both formats."""
 
     def change(description: dict[str, Any]) -> Any:
         for key, value in changes.items():
             part, _, name = key.partition("__")
+            inside = description["network"] if part == "model" and "network" in description else description
+            part = "arguments" if inside is not description else part
             if name:
-                description[part][name] = value
+                inside[part][name] = value
             else:
-                description[part] = value
+                inside[part] = value
         return description
 
     return change
 
 
+def former(description: dict[str, Any]) -> dict[str, Any]:
+    """A description in the format of earlier versions, as in tests/records/old/card_v1.json."""
+    model = {key: value for key, value in description["network"]["arguments"].items() if key != "audio_channels"}
+    audio = {key: value for key, value in description["audio"].items() if key not in ("channels", "stereo")}
+    return {"format": "hourglass_sep/1", "model": model, "audio": audio, "inference": description["inference"]}
+
+
 CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     **{
-        f"{part}.{name} of a thousand million": (card(**{f"{part}__{name}": HUGE}), rf"{part}\.{name}=1000000000, \d+")
+        f"{part}.{name} of a thousand million": (
+            card(**{f"{part}__{name}": HUGE}),
+            rf"{part.replace('model', 'network')}\.{name}=1000000000, \d+",
+        )
         for part, names in {
             "model": ("stacks", "channels", "depth", "sources", "fold"),
             "audio": ("sample_rate_hz", "n_fft", "hop_length", "n_freq"),
@@ -53,11 +66,11 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         }.items()
         for name in names
     },
-    "a size with a point": (card(model__stacks=2.0), r"model\.stacks=2\.0"),
-    "a size that is true": (card(model__stacks=True), r"model\.stacks=True"),
-    "a size in words": (card(model__stacks="2"), r"model\.stacks='2'"),
-    "no number": (card(model__stacks=float("nan")), r"model\.stacks=nan"),
-    "a list of settings": (card(model=[1, 2]), "does not say its model"),
+    "a size with a point": (card(model__stacks=2.0), r"network\.stacks=2\.0"),
+    "a size that is true": (card(model__stacks=True), r"network\.stacks=True"),
+    "a size in words": (card(model__stacks="2"), r"network\.stacks='2'"),
+    "no number": (card(model__stacks=float("nan")), r"network\.stacks=nan"),
+    "a list of settings": (card(model=[1, 2]), "does not say its network"),
     "nothing": (card(audio=None), "does not say its audio"),
     "a setting that is a list": (card(inference__masks=["raw"]), r"inference\.masks=\['raw'\]"),
     "an unknown setting": (card(model__colour=3), "does not describe a network of this version"),
@@ -70,7 +83,7 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a name that does not exist": (card(inference__masks="zzz"), r"inference\.masks='zzz' is not allowed"),
     "what no card says": (card(inference__batch_windows=HUGE), r"inference\.batch_windows=1000000000, which is no"),
     "endless segments": (card(inference__segment_seconds=1e18), "which is no setting"),
-    "three sources": (card(model__sources=3), r"model\.sources=3"),
+    "three sources": (card(model__sources=3), r"network\.sources=3 for 2 names of sources"),
     "a hop without its window": (card(audio={"hop_length": 1}), r"audio\.hop_length=1, at least 16 can be"),
     "frames by the million": (card(audio={"sample_rate_hz": 768_000, "n_fft": 64, "hop_length": 1, "n_freq": 32}),
                               "too little with audio.n_fft=64 at 768000 Hz"),
@@ -78,24 +91,70 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
                                  "leaves 2 of 16384 frames"),
     "windows too large for memory": (card(inference__window_frames=16384, audio__n_fft=65536, audio__n_freq=32768,
                                           audio__hop_length=1024), "too much for its model"),
+    "channels that the audio has not": (card(model__audio_channels=2),
+                                        r"network\.audio_channels=2 for audio\.channels=1"),
+    "three channels": (card(audio__channels=3), r"audio\.channels=3, 1 to 2 can be"),
+    "another kind of stereo": (card(audio__stereo="wide"), r"audio\.stereo='wide' is not allowed"),
 }  # fmt: skip
+"""Damages of a description in both formats."""
+
+PRESENT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no network": (card(network=None), "does not say its network"),
+    "a network without a class": (card(network={"arguments": {}}), "does not say its network"),
+    "a class that is a number": (card(network___target_=3), "does not say its network"),
+    "arguments that are none": (card(network__arguments=None), "does not say its network"),
+    "no arguments": (card(network__arguments={}), "expected|lacks|has not"),
+    "no sources": (card(sources=None), "does not say its sources"),
+    "no names of sources": (card(sources=[]), "says sources that cannot be"),
+    "sources that are one name": (card(sources="vocals"), "does not say its sources"),
+    "sources that are numbers": (card(sources=[1, 2]), "does not say its sources"),
+    "sources that are sums": (card(sources=["vocals", "rest=bass+drums"]), "does not say its sources"),
+    "a source twice": (card(sources=["vocals", "vocals"]), "says sources that cannot be .*vocals twice"),
+    "a source that is a path": (card(sources=["vocals", "../../bass"]), "says sources that cannot be"),
+    "a source that is a command": (card(sources=["vocals", "\x1b[2J\n"]), "says sources that cannot be"),
+    "the mixture as a source": (card(sources=["vocals", "mixture"]), "says sources that cannot be"),
+    "three names for two": (card(sources=["a", "b", "c"]), r"network\.sources=2 for 3 names of sources"),
+    "a thousand names": (card(sources=[f"s{n}" for n in range(1000)]), "1000 names: 64 can be"),
+    "facts that are words": (card(facts="good"), "has facts that are none"),
+    "a former format with new content": (card(format="hourglass_sep/1"), "does not say its network"),
+}
+"""Damages of what the former format does not have."""
 
 
-@pytest.mark.parametrize("kind", CARDS)
-@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
-def test_a_card_that_is_no_separators_is_refused_before_memory_is_taken(
-    kind: str, suffix: str, tiny_separator: Separator, tmp_path: Path
-) -> None:
-    change, words = CARDS[kind]
-    path = tmp_path / f"a.{suffix}"
-    description = change(tiny_separator.description)
-    if suffix == "ckpt":
-        state = {PREFIX + name: value for name, value in tiny_separator.network.state_dict().items()}
+def written(separator: Separator, description: Any, path: Path) -> Path:
+    """A checkpoint of a separator with another description than its own."""
+    if path.suffix == ".ckpt":
+        state = {PREFIX + name: value for name, value in separator.network.state_dict().items()}
         torch.save({KEY: description, "state_dict": state}, path)
     else:
-        tiny_separator.save_weights(path, {})
+        separator.save_weights(path, {})
         path.with_suffix(".json").write_text(json.dumps(description))
-    refused(path, words)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+@pytest.mark.parametrize(
+    ("version", "kind"), [*((version, kind) for version in (1, 2) for kind in CARDS), *((2, kind) for kind in PRESENT)]
+)
+def test_a_card_that_is_no_separators_is_refused_before_memory_is_taken(
+    version: int, kind: str, suffix: str, tiny_separator: Separator, tmp_path: Path
+) -> None:
+    change, words = (CARDS | PRESENT)[kind]
+    description = copy.deepcopy(tiny_separator.description)
+    refused(
+        written(tiny_separator, change(description if version == 2 else former(description)), tmp_path / f"a.{suffix}"),
+        words,
+    )
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_a_former_description_is_read_as_the_present_one(
+    suffix: str, tiny_separator: Separator, tmp_path: Path
+) -> None:
+    """Otherwise the damaged ones above would say nothing."""
+    mine = tiny_separator.description
+    path = written(tiny_separator, former(mine), tmp_path / f"a.{suffix}")
+    assert Separator.from_checkpoint(path).description == mine
 
 
 def refused(path: Path, words: str) -> None:

@@ -66,7 +66,8 @@ def test_checkpoints_of_something_else_are_named_in_one_line(tmp_path: Path) -> 
     }
     (tmp_path / "text.ckpt").write_text("words")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    torch.save({"state_dict": {}, KEY: good.description | {"model": {"wings": 2}}}, tmp_path / "future.ckpt")
+    winged = good.description["network"] | {"arguments": {"wings": 2}}
+    torch.save({"state_dict": {}, KEY: good.description | {"network": winged}}, tmp_path / "future.ckpt")
     torch.save({"state_dict": {}, KEY: good.description | {"format": "hourglass_sep/99"}}, tmp_path / "later.ckpt")
     lost = {"separator.network.x": torch.tensor([1.0, torch.nan])}
     torch.save({"state_dict": lost, KEY: good.description}, tmp_path / "diverged.ckpt")

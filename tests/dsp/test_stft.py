@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,18 @@ def test_the_network_at_half_precision_does_not_lower_the_stfts() -> None:
         assert Spectrogram()(noise(4000).bfloat16()).dtype == torch.complex64
 
 
-@pytest.mark.parametrize("sizes", [{"n_freq": 514}, {"hop_length": 513}, {"n_fft": 0}, {"sample_rate_hz": 8000.5}])
-def test_sizes_that_do_not_fit_are_named(sizes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_freq": 514},
+        {"hop_length": 513},
+        {"n_fft": 0},
+        {"sample_rate_hz": 8000.5},
+        {"channels": 3},
+        {"channels": 0},
+        {"stereo": "wide"},
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(sizes: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"audio.{next(iter(sizes))}="):
         Spectrogram(**sizes)

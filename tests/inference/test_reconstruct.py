@@ -15,12 +15,12 @@ RULES = [MixturePhase(), Wiener(), Wiener(3), Misi(), Misi(1)]
 
 
 def scene(channels: int, n_samples: int = 80000) -> tuple[Tensor, Tensor, Tensor]:
-    """Sources (1, S, C, N), the mixture's spectrum, and masks that add up to one."""
+    """Sources (1, S, C, N), the mixture's spectrum, and masks (1, S, 1, F, T) that add up to one."""
     sources = synthesize_song(4, n_samples / 8000, 8000)[:, None]
     gains = torch.linspace(0.2, 1.0, channels)
     sources = (sources * torch.stack([gains, gains.flip(0)])[..., None])[None]
     spectrum = STFT(sources.sum(1))
-    shape = (1, 2, *spectrum.shape[-2:])
+    shape = (1, 2, 1, *spectrum.shape[-2:])
     masks = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     return sources, spectrum, masks / masks.sum(1, keepdim=True)
 
@@ -53,7 +53,7 @@ def test_silence_in_is_silence_out_and_masks_may_be_zero(rule: MixturePhase) -> 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_masks_that_are_not_finite_stay_so(rule: MixturePhase, value: float) -> None:
     _, spectrum, masks = scene(1)
-    masks[0, 0, 5, 5] = value
+    masks[0, 0, 0, 5, 5] = value
     assert not rule(masks, spectrum, STFT, 80000).isfinite().all()
 
 
@@ -72,7 +72,7 @@ def test_the_filter_is_openunmixs(channels: int, iterations: int) -> None:
     generator = torch.Generator().manual_seed(0)
     sources = torch.randn(1, 2, channels, 80000, generator=generator) * torch.tensor([1.0, 0.3])[:, None, None]
     spectrum, masks = STFT(sources.sum(1)), scene(1)[2]
-    targets = (masks[0, :, None] * spectrum[0].abs()).permute(3, 2, 1, 0).double()
+    targets = (masks[0] * spectrum[0].abs()).permute(3, 2, 1, 0).double()
     mixture = torch.view_as_real(spectrum[0].permute(2, 1, 0).contiguous()).double()
     theirs = filtering.wiener(targets, mixture, iterations, eps=1e-14)  # (T, F, C, 2, S)
     spectra = torch.view_as_complex(theirs.permute(4, 2, 1, 0, 3).contiguous()).to(torch.complex64)
@@ -83,7 +83,7 @@ def test_the_filter_is_openunmixs(channels: int, iterations: int) -> None:
 def test_the_filter_hears_where_the_sources_are() -> None:
     """Masks cannot tell the channels apart, the filter can: sources panned apart come out cleaner."""
     sources, spectrum, _ = scene(2)
-    masks = 0.5 * ideal_ratio_mask(STFT(sources.mean(2))) + 0.25
+    masks = 0.5 * ideal_ratio_mask(STFT(sources.mean(2, keepdim=True))) + 0.25
     scores = {}
     rules: dict[str, Reconstruction] = {"masks": MixturePhase(), "filter": Wiener(2)}
     for name, rule in rules.items():
@@ -95,7 +95,7 @@ def test_the_filter_hears_where_the_sources_are() -> None:
 def test_phases_are_found_where_magnitudes_are_right() -> None:
     """With the phase-sensitive masks, each round's stems are nearer to the sources than the last one's."""
     sources, spectrum, _ = scene(1)
-    masks = phase_sensitive_mask(STFT(sources[:, :, 0]))
+    masks = phase_sensitive_mask(STFT(sources))
     masks = masks / masks.sum(1, keepdim=True).clamp_min(1e-8)
     scores = [
         float(si_sdr(sources[0, :, 0], Misi(n)(masks, spectrum, STFT, 80000)[0, :, 0]).mean()) for n in (0, 1, 2, 5)
@@ -106,7 +106,7 @@ def test_phases_are_found_where_magnitudes_are_right() -> None:
 
 def test_misi_keeps_magnitudes_that_are_already_consistent() -> None:
     _, spectrum, masks = scene(2)
-    same = torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1).expand_as(masks)
+    same = torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1, 1).expand_as(masks)
     stems = Misi(3)(same, spectrum, STFT, 80000)
     torch.testing.assert_close(STFT(stems), apply_masks(same, spectrum), atol=1e-3, rtol=1e-3)
 

@@ -242,7 +242,7 @@ def test_what_looks_at_a_whole_segment_still_has_no_seams(settings: dict[str, ob
 def test_windows_tell_how_far_it_is() -> None:
     network = separator().network
     fractions: list[float] = []
-    Windows(20, 2).masks(network, torch.rand(1, 1, 512, 100), 2, fractions.append)
+    Windows(20, 2).masks(network, torch.rand(1, 1, 512, 100), 2, 2, fractions.append)
     assert fractions == pytest.approx([2 / 7, 4 / 7, 6 / 7, 1.0])
 
 

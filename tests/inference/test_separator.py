@@ -24,7 +24,8 @@ STFT = Spectrogram()
 
 
 class Recorder(nn.Module):
-    """Gives masks that tell where their window was: the accompaniment's is the input itself, the voice's its rest."""
+    """Gives masks (K, B, S, C, F, T) that tell where their window was: the accompaniment's is the input itself, the
+    voice's its rest."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,11 +35,12 @@ class Recorder(nn.Module):
     def forward(self, magnitude: Tensor) -> Tensor:
         self.inputs.append(magnitude)
         mask = magnitude * self.weight
-        return torch.stack([torch.zeros_like(mask).expand(-1, 2, -1, -1), torch.cat([mask, 1 - mask], 1)])
+        masks = torch.stack([mask, 1 - mask], 1)
+        return torch.stack([torch.zeros_like(masks), masks])
 
 
 class Constant(nn.Module):
-    """Two stacks: the first one's masks are useless, the second's are the same everywhere for each source."""
+    """Two stacks without a channel axis: the first one's masks are useless, the second's are one number a source."""
 
     def __init__(self, *values: float) -> None:
         super().__init__()
@@ -94,8 +96,8 @@ def test_windows_are_laid_so_that_each_frame_is_seen_once_with_its_context_mirro
     separator = Separator(network, STFT, window_frames=window, context_frames=context, scale="clip", batch_windows=3)
     magnitude = STFT.magnitude(STFT(noise(1, 1, n_samples)))
     masks = separator.stack_masks(magnitude)
-    assert masks.shape == (2, 1, 2, 512, magnitude.shape[-1])
-    torch.testing.assert_close(masks[1, 0, 0], magnitude[0, 0] / magnitude.max())
+    assert masks.shape == (2, 1, 2, 1, 512, magnitude.shape[-1])
+    torch.testing.assert_close(masks[1, 0, 0, 0], magnitude[0, 0] / magnitude.max())
     assert all(x.shape[1:] == (1, 512, window) and len(x) <= 3 for x in network.inputs)
     windows = torch.cat(network.inputs)
     song = (magnitude[0, 0] / magnitude.max()).numpy()
@@ -121,7 +123,7 @@ def test_masks_of_windows_that_overlap_are_cross_faded(window: int, context: int
             return (numbers % 2.0).reshape(1, -1, 1, 1, 1).expand(1, -1, 2, *magnitude.shape[-2:])
 
     settings = {"window_frames": window, "context_frames": context, "fade_frames": fade}
-    masks = Separator(Alternating(), STFT, **settings).stack_masks(torch.rand(1, 1, 512, 300))[0, 0]  # type: ignore[arg-type]
+    masks = Separator(Alternating(), STFT, **settings).stack_masks(torch.rand(1, 1, 512, 300))[0, 0, :, 0]  # type: ignore[arg-type]
     assert masks.shape == (2, 512, 300)
     assert torch.equal(masks, masks[:1, :1].expand_as(masks))
     line, hop = masks[0, 0], window - 2 * context
@@ -181,9 +183,9 @@ def test_the_high_band_follows_the_masks_in_time() -> None:
     song = high + noise(88200) * 0.1
     separator = Separator(Constant(0.5, 0.5), STFT)
     n_frames = 1 + resample(song, 44100, 8000).shape[-1] // 256
-    masks = torch.zeros(1, 2, 512, n_frames)
-    masks[:, 1, :, : n_frames // 2] = 1
-    masks[:, 0, :, n_frames // 2 :] = 1
+    masks = torch.zeros(1, 2, 1, 512, n_frames)
+    masks[:, 1, ..., : n_frames // 2] = 1
+    masks[:, 0, ..., n_frames // 2 :] = 1
     accompaniment, vocals = separator.render(song[None, None], 44100, masks)[0, :, 0]
     torch.testing.assert_close(vocals[:40000], song[:40000], atol=1e-4, rtol=0)
     torch.testing.assert_close(accompaniment[-40000:], song[-40000:], atol=1e-4, rtol=0)
@@ -202,7 +204,7 @@ def test_a_phase_inverted_channel_does_not_hide_the_song_from_the_network() -> N
 
 def test_ideal_masks_separate_real_clips_well(mir1k_root: Path, tiny_separator: Separator) -> None:
     sources = find_clips(mir1k_root)[3].load()
-    masks = ideal_ratio_mask(STFT(resample(sources, 16000, 8000))[:, :512])
+    masks = ideal_ratio_mask(STFT(resample(sources, 16000, 8000))[:, None, :512])
     estimates = tiny_separator.render(sources.sum(0)[None, None], 16000, masks[None])[0, :, 0]
     assert float(si_sdr(sources, estimates).min()) > 9
     assert float(si_sdr(sources, sources.sum(0).expand(2, -1)).max()) < 1

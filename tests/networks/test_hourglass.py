@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hourglass_sep.support.errors import SettingError
 def literal_forward(network: StackedHourglass, magnitude: Tensor) -> Tensor:
     """Park et al. 2018, sections 3.1 and 3.2, written down call by call from the weights alone; even sizes."""
     weights = dict(network.named_parameters())
-    sources, fold = network.config["sources"], network.config["fold"]
+    sources, channels, fold = (network.config[name] for name in ("sources", "audio_channels", "fold"))
     cells = [(i, j) for i in range(fold) for j in range(fold)]
 
     def conv(x: Tensor, name: str) -> Tensor:
@@ -28,7 +29,7 @@ def literal_forward(network: StackedHourglass, magnitude: Tensor) -> Tensor:
         low = conv(low, f"{name}.up.0").relu()
         return skip + low.repeat_interleave(2, -2).repeat_interleave(2, -1)
 
-    x = torch.cat([magnitude[:, :, i::fold, j::fold] for i, j in cells], dim=1)
+    x = torch.stack([magnitude[:, :, i::fold, j::fold] for i, j in cells], dim=2).flatten(1, 2)
     for layer in range(5):
         x = conv(x, f"stem.{layer}.0").relu()
     stacks = []
@@ -36,9 +37,11 @@ def literal_forward(network: StackedHourglass, magnitude: Tensor) -> Tensor:
         features = hourglass(x, f"hourglasses.{k}", network.config["depth"])
         features = conv(conv(features, f"features.{k}.0.0").relu(), f"features.{k}.1.0").relu()
         masks = conv(features, f"heads.{k}")
-        unfolded = magnitude.new_zeros(len(magnitude), sources, *magnitude.shape[-2:])
-        for n, (i, j) in enumerate(cells):
-            unfolded[:, :, i::fold, j::fold] = masks[:, n :: len(cells)]
+        unfolded = magnitude.new_zeros(len(magnitude), sources, channels, *magnitude.shape[-2:])
+        for s in range(sources):
+            for c in range(channels):
+                for n, (i, j) in enumerate(cells):
+                    unfolded[:, s, c, i::fold, j::fold] = masks[:, (s * channels + c) * len(cells) + n]
         stacks.append(unfolded)
         if k + 1 < network.config["stacks"]:
             x = x + conv(features, f"feature_links.{k}") + conv(masks, f"mask_links.{k}")
@@ -52,23 +55,24 @@ def test_parameter_counts_are_the_papers(stacks: int, millions: float) -> None:
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize(("sources", "channels"), [(2, 1), (3, 2)])
 @pytest.mark.parametrize("fold", [1, 2])
-def test_network_computes_what_the_paper_says_on_folded_cells_too(fold: int) -> None:
+def test_network_computes_what_the_paper_says_on_folded_cells_too(fold: int, sources: int, channels: int) -> None:
     torch.manual_seed(0)
-    network = StackedHourglass(stacks=3, channels=8, depth=3, sources=2, fold=fold)
+    network = StackedHourglass(stacks=3, channels=8, depth=3, sources=sources, fold=fold, audio_channels=channels)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.1)
-    magnitude = torch.rand(2, 1, 32, 16)
+    magnitude = torch.rand(2, channels, 32, 16)
     with torch.no_grad():
         torch.testing.assert_close(network(magnitude), literal_forward(network, magnitude))
 
 
 @pytest.mark.parametrize("size", [(512, 64), (33, 7), (1, 1), (17, 64), (512, 1)])
-@pytest.mark.parametrize("fold", [1, 2, 3])
-def test_masks_have_the_inputs_size_whatever_it_is(size: tuple[int, int], fold: int) -> None:
-    network = StackedHourglass(stacks=2, channels=4, depth=4, sources=3, fold=fold)
-    assert network(torch.rand(2, 1, *size)).shape == (2, 2, 3, *size)
+@pytest.mark.parametrize(("fold", "channels"), [(1, 1), (2, 2), (3, 1)])
+def test_masks_have_the_inputs_size_whatever_it_is(size: tuple[int, int], fold: int, channels: int) -> None:
+    network = StackedHourglass(stacks=2, channels=4, depth=4, sources=3, fold=fold, audio_channels=channels)
+    assert network(torch.rand(2, channels, *size)).shape == (2, 2, 3, channels, *size)
 
 
 def test_every_parameter_gets_a_gradient() -> None:
@@ -161,6 +165,7 @@ def test_weights_start_with_the_variance_of_one_over_fan_in() -> None:
         {"channels": 6},
         {"fold": 0},
         {"sources": 0},
+        {"audio_channels": 0},
         {"dropout": -0.1},
         {"dropout": 1},
     ],
@@ -173,5 +178,10 @@ def test_impossible_sizes_are_named(sizes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("shape", [(512, 64), (1, 2, 512, 64), (1, 1, 0, 64), (0, 1, 8, 8)])
 def test_input_of_another_shape_is_refused_with_the_shape_found(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=rf"shape {re.escape(str(shape))}, expected \(B, 1, F, T\)"):
         StackedHourglass(stacks=1, channels=4, depth=1)(torch.zeros(shape))
+
+
+def test_a_stereo_network_takes_no_mono_input() -> None:
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 8, 8\), expected \(B, 2, F, T\)"):
+        StackedHourglass(stacks=1, channels=4, depth=1, audio_channels=2)(torch.zeros(1, 1, 8, 8))

@@ -101,7 +101,7 @@ class NmfRefinement:
         if not is_number(beta) or not 0 <= beta <= 2:
             raise SettingError(f"refine.beta={beta!r} is not allowed: give a number from 0 to 2")
         sources = (sources,) if isinstance(sources, str) else tuple(sources or ())
-        if not sources:
+        if not sources or "" in sources:
             raise SettingError("refine.sources is not allowed to be empty: give names of sources, [vocals]")
         if seed >= _SEEDS:
             raise SettingError(f"refine.seed={seed} is not allowed: less than {_SEEDS}")

@@ -358,7 +358,6 @@ def test_the_picture_shows_the_label_map_and_the_mask_before_and_after() -> None
         ({"seed": 2**64}, "refine.seed=18446744073709551616"),
         ({"beta": "kl"}, "refine.beta='kl'"),
         ({"beta": math.nan}, "refine.beta=nan"),
-        ({"sources": ["voice"]}, "refine.sources='voice'"),
         ({"combine": "min"}, "refine.combine='min'"),
         ({"combine": 1.5}, "refine.combine=1.5"),
         ({"combine": True}, "refine.combine=True"),
@@ -377,6 +376,32 @@ def test_a_setting_out_of_range_is_a_value_error_with_the_value(settings: dict[s
             NmfRefinement(sources=nothing)
     with pytest.raises(ValueError, match="sources is not allowed to be empty"):
         NmfRefinement(sources=None)  # type: ignore[arg-type]
+
+
+def test_a_source_that_the_separator_does_not_have_is_named_when_it_gets_the_refinement() -> None:
+    network = StackedHourglass(stacks=1, channels=4, depth=1)
+    words = r"^refine\.sources='voice' is not allowed: choose from accompaniment, vocals$"
+    with pytest.raises(SettingError, match=words):
+        Separator(network, Spectrogram(), refine=NmfRefinement(sources=["vocals", "voice"]))
+    with pytest.raises(SettingError, match=r"refine\.sources='vocals' is not allowed: choose from lead, backing"):
+        Separator(network, Spectrogram(), refine=NmfRefinement(), sources=["lead", "backing"])
+
+
+def test_a_refinement_refines_the_masks_that_have_its_sources_names_in_each_separator() -> None:
+    """One refinement object in two separators with other orders: neither changes the other, nor the object."""
+    network, one = StackedHourglass(stacks=1, channels=4, depth=1, sources=3), magnitude(512, 50)
+    refinement = NmfRefinement(rank=5, sources=["drums", "vocals"])
+    orders = [("vocals", "bass", "drums"), ("bass", "drums", "vocals")]
+    separators = [Separator(network, Spectrogram(), refine=refinement, sources=order) for order in orders]
+    masks = torch.rand(1, 3, 1, *one.shape, generator=torch.Generator().manual_seed(0))
+    for separator, order in zip(separators, orders, strict=True):
+        after = separator.refined(masks, one[None, None])
+        changed = {name for s, name in enumerate(order) if not torch.equal(after[0, s], masks[0, s])}
+        assert changed == {"drums", "vocals"}
+    unbound = refined(refinement.for_sources(["drums", "vocals"]), masks[:, :2, 0], one)
+    assert not torch.equal(unbound[0, VOCALS], masks[0, VOCALS, 0])
+    with pytest.raises(ValueError, match=r"expected \(B, 3, F, T\)"):
+        separators[0].refine(masks[:, :2, 0], one[None, None])
 
 
 @pytest.mark.parametrize(
