@@ -24,6 +24,8 @@ from hourglass_sep.support.files import write_all, writing
 
 Item = TypeVar("Item")
 
+_COLUMNS = {"clip": str, "group": str, "system": str, "source": str, "n_samples": int, "seconds": float}
+
 
 class Journal:
     """File with the finished clips of a run, one per line, from which an interrupted run continues.
@@ -65,7 +67,7 @@ class Journal:
         write_all(path.parent, {path.name: ("\n".join(lines) + "\n").encode()})
 
     def _has_rows(self, entry: Any) -> bool:
-        columns = {"clip": str, "system": str, "source": str, "n_samples": int} if self._metrics else {}
+        columns = _COLUMNS if self._metrics else {}
         return bool(entry["rows"]) and all(
             row["clip"] == entry["clip"]
             and all(isinstance(row[name], kind) for name, kind in columns.items())
