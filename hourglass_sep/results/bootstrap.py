@@ -85,9 +85,7 @@ def paired_interval(
     return _interval([first, second], weights, kind, groups, seed)
 
 
-def _interval(
-    systems: Sequence[Array], lengths: Array, kind: str, groups: Sequence[str] | None, seed: int
-) -> Interval:
+def _interval(systems: Sequence[Array], lengths: Array, kind: str, groups: Sequence[str] | None, seed: int) -> Interval:
     """The interval of one system's average, or of the first system's average minus the second's."""
     n_clips = len(lengths)
     if groups is not None and len(groups) != n_clips:

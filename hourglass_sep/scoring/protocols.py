@@ -269,7 +269,10 @@ class SiSdr(ScoringProtocol):
     headline: Mapping[str, str] = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}
 
     def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
-        return list(map(lambda estimates: {"si_sdr": metrics.si_sdr(references, estimates)}, systems))
+        def score(estimates: Tensor) -> Scores:
+            return {"si_sdr": metrics.si_sdr(references, estimates)}
+
+        return list(map(score, systems))
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
         return scores | {"si_sdri": metrics.nsdr(scores["si_sdr"], mixture["si_sdr"])}

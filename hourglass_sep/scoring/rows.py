@@ -16,8 +16,8 @@ from hourglass_sep.scoring.bsseval.signals import as_channels
 from hourglass_sep.scoring.protocols import ScoringProtocol
 
 Row = dict[str, Any]
-"""Scores of one clip, system and source: clip, group (singer or artist, '' if unknown), system, source, n_samples, seconds
-(None in files of earlier versions, where the rate is unknown), and the metrics in dB (None: no score)."""
+"""Scores of one clip, system and source: clip, group (singer or artist, '' if unknown), system, source, n_samples,
+seconds (None where files of earlier versions do not say the rate), and the metrics in dB (None: no score)."""
 
 Summary = dict[str, dict[str, dict[str, float | None]]]
 """``summary[system][source]``: averages in dB by their names in lower case, and ``clips``, the number of rows."""
@@ -61,12 +61,15 @@ def score_clip(
     ]
 
 
-def lengths(rows: Iterable[Row]) -> list[float]:
+def lengths(rows: Sequence[Row]) -> list[float]:
     """Lengths of clips as weights of averages: in s if their sample rates differ, otherwise in samples."""
-    known = [(row["n_samples"], row.get("seconds")) for row in rows]
-    rates = {None if seconds is None else round(n_samples / seconds) for n_samples, seconds in known}
-    mixed = len(rates) > 1 and None not in rates  # rows without seconds are of earlier versions, and of one rate
-    return [seconds if mixed else n_samples for n_samples, seconds in known]
+    samples = [row["n_samples"] for row in rows]
+    seconds = [row.get("seconds") for row in rows]
+    known = [length for length in seconds if length is not None]
+    if len(known) < len(samples):  # rows of earlier versions: all of one rate
+        return samples
+    rates = {round(n_samples / length) for n_samples, length in zip(samples, known, strict=True)}
+    return known if len(rates) > 1 else samples
 
 
 def _plain(value: float) -> float | None:

@@ -225,7 +225,9 @@ class BssEvalImages:
         own_taps = span.own.filters(span.by_source(correlation))[j]  # (C, L, C)
         scores = []
         for start, stop in self._chunks():
-            references = span.signals.block(start, stop).unfold(-1, self._window, self._hop).transpose(0, 1)  # (W, R, N)
+            references = (
+                span.signals.block(start, stop).unfold(-1, self._window, self._hop).transpose(0, 1)
+            )  # (W, R, N)
             true, heard = (
                 F.pad(x.block(start, stop).unfold(-1, self._window, self._hop), (0, span.taps - 1))
                 for x in (Signals(self._references)[span.rows[j]], estimate)

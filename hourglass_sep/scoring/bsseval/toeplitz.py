@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hourglass_sep.scoring.bsseval.signals import Signals
 
@@ -50,7 +49,9 @@ def cross_correlate(signals: Signals, references: Signals, n_taps: int) -> Tenso
     for start in range(0, n_samples, step):
         stop = start + min(step, -(-(n_samples - start) // hop) * hop)
         # A block of a signal is zero-padded; that of the references also contains the L - 1 samples before it.
-        late = torch.fft.rfft(signals.block(start, stop).unflatten(-1, (-1, hop)), n_fft).conj()  # (E, blocks, n_fft // 2 + 1)
+        late = torch.fft.rfft(
+            signals.block(start, stop).unflatten(-1, (-1, hop)), n_fft
+        ).conj()  # (E, blocks, n_fft // 2 + 1)
         early = torch.fft.rfft(references.block(start - n_taps + 1, stop).unfold(-1, n_fft, hop))
         for e, one in enumerate(late):
             spectrum[e] += (one * early).sum(1)

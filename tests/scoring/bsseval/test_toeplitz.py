@@ -49,7 +49,9 @@ def test_filters_and_explained_energy_are_those_of_the_dense_normal_equations(
 
 
 def test_systems_of_a_batch_do_not_mix() -> None:
-    correlations = [cross_correlate(Signals(x), Signals(x), 64)[None] for x in (unit(noise(2, 3000, seed=s)) for s in range(3))]
+    correlations = [
+        cross_correlate(Signals(x), Signals(x), 64)[None] for x in (unit(noise(2, 3000, seed=s)) for s in range(3))
+    ]
     right = noise(3, 2, 64, 1, seed=9) / 20
     together = ToeplitzSystem(torch.cat(correlations)).filters(right)
     for b, correlation in enumerate(correlations):
