@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hourglass_sep.results.choices import RESAMPLED
+from hourglass_sep.results.choices import RESAMPLED, resampled
 from hourglass_sep.support.terminal import complain, or_exit
 
 if TYPE_CHECKING:  # imports are deferred so that --help is fast
@@ -38,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--metric", help="what ranks the worst clips (the protocol's first)")
     result.add_argument("--worst", type=int, default=10, help="how many clips to list and draw (%(default)s)")
     result.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
-    result.add_argument("--resample", choices=RESAMPLED, default="clip", help="what the bootstrap draws (%(default)s)")
+    result.add_argument(
+        "--resample", type=resampled, choices=RESAMPLED, default="clip", help="what the bootstrap draws (%(default)s)"
+    )
     result.add_argument("--wandb", action="store_true", help="log to W&B too, offline without an account")
     return result
 

@@ -1,7 +1,7 @@
 """95 % intervals of averages over clips, and of paired differences: the percentile bootstrap (Efron, 1979).
 
-Clips of one singer, or of one song, are not independent. Intervals from resampled clips cover the variation of an
-average over other clips of the same singers; for new singers they are too narrow. Whole groups of clips can be drawn
+Clips of one group (singer, artist or song) are not independent. Intervals from resampled clips cover the variation of
+an average over other clips of the same groups; for new groups they are too narrow. Whole groups of clips can be drawn
 instead (the cluster bootstrap), which needs more than a handful of groups to be meaningful.
 """
 
@@ -39,13 +39,13 @@ class Interval(NamedTuple):
 
 
 def interval(
-    values: ArrayLike, n_samples: ArrayLike, kind: str, groups: Sequence[str] | None = None, seed: int = 0
+    values: ArrayLike, lengths: ArrayLike, kind: str, groups: Sequence[str] | None = None, seed: int = 0
 ) -> Interval:
     """An average over clips with its 95 % interval; clips are drawn together with their lengths.
 
     Args:
         values: scores of the clips in dB, (n_clips,), all finite.
-        n_samples: lengths of the clips in samples, (n_clips,).
+        lengths: lengths of the clips, (n_clips,), all in samples at one sample rate, or all in s.
         kind: type of average, a name from `AVERAGES`.
         groups: group name of each clip; whole groups are then drawn. By default single clips are drawn.
         seed: random seed. The draws depend on the seed, the number of clips and their groups, not on the scores.
@@ -53,14 +53,14 @@ def interval(
     Raises:
         ValueError: an unknown kind, or not one length and group for each value.
     """
-    values, n_samples = checked(values, n_samples, kind)
-    return _interval([values], n_samples, kind, groups, seed)
+    values, weights = checked(values, lengths, kind)
+    return _interval([values], weights, kind, groups, seed)
 
 
 def paired_interval(
     first: ArrayLike,
     second: ArrayLike,
-    n_samples: ArrayLike,
+    lengths: ArrayLike,
     kind: str,
     groups: Sequence[str] | None = None,
     seed: int = 0,
@@ -72,7 +72,7 @@ def paired_interval(
     Args:
         first: scores of the first system in dB, (n_clips,), all finite.
         second: scores of the second system for the same clips, (n_clips,), all finite.
-        n_samples: lengths of the clips in samples, (n_clips,).
+        lengths: lengths of the clips, (n_clips,), all in samples at one sample rate, or all in s.
         kind: type of average, a name from `AVERAGES`.
         groups: group name of each clip, see `interval`.
         seed: random seed, see `interval`.
@@ -80,19 +80,17 @@ def paired_interval(
     Raises:
         ValueError: an unknown kind, or not one score, length and group for each clip.
     """
-    first, n_samples = checked(first, n_samples, kind)
-    second, n_samples = checked(second, n_samples, kind)
-    return _interval([first, second], n_samples, kind, groups, seed)
+    first, weights = checked(first, lengths, kind)
+    second, weights = checked(second, lengths, kind)
+    return _interval([first, second], weights, kind, groups, seed)
 
 
-def _interval(
-    systems: Sequence[Array], n_samples: Array, kind: str, groups: Sequence[str] | None, seed: int
-) -> Interval:
+def _interval(systems: Sequence[Array], lengths: Array, kind: str, groups: Sequence[str] | None, seed: int) -> Interval:
     """The interval of one system's average, or of the first system's average minus the second's."""
-    n_clips = len(n_samples)
+    n_clips = len(lengths)
     if groups is not None and len(groups) != n_clips:
         raise ValueError(f"{len(groups)} groups for {n_clips} values, allowed: one each")
-    value, *others = [average(values, n_samples, kind) for values in systems]
+    value, *others = [average(values, lengths, kind) for values in systems]
     value -= sum(others)
     # Groups are numbered in the order of their first clip: the draws do not depend on the groups' names.
     numbers = range(n_clips) if groups is None else map(list(dict.fromkeys(groups)).index, groups)
@@ -101,7 +99,7 @@ def _interval(
         return Interval(value, math.nan, math.nan, n_clips)
     counts = _draw(members, seed)
     drawn, *other_draws = [
-        np.concatenate([averages_of_draws(values, n_samples, counts[rows], kind) for rows in _blocks(n_clips)])
+        np.concatenate([averages_of_draws(values, lengths, counts[rows], kind) for rows in _blocks(n_clips)])
         for values in systems
     ]
     low, high = np.quantile(drawn - sum(other_draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -12,11 +12,14 @@ import numpy as np
 from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.scores_file import ScoresFile, ranked
 from hourglass_sep.scoring.averages import Array, average
-from hourglass_sep.scoring.rows import Row
+from hourglass_sep.scoring.rows import Row, lengths
 from hourglass_sep.support.errors import UserError
 
 _SAME_DB = 1e-3  # two scores of the same audio may differ by this much between machines
-_MOST_SINGERS = 256
+_MOST_GROUPS = 256
+
+EVERYONE = "all"
+"""Group name of the averages over all clips."""
 
 
 class Column(NamedTuple):
@@ -25,12 +28,12 @@ class Column(NamedTuple):
     Attributes:
         clips: names of the clips, (n_clips,).
         values: scores in dB, (n_clips,).
-        n_samples: lengths of the clips in samples, (n_clips,).
+        lengths: lengths of the clips, (n_clips,), all in samples at one rate, or all in s.
     """
 
     clips: list[str]
     values: Array
-    n_samples: Array
+    lengths: Array
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class ScoredSystem:
         return Column(
             [row["clip"] for row in kept],
             np.array([row[metric] for row in kept], np.float64),
-            np.array([row["n_samples"] for row in kept], np.float64),
+            np.array(lengths(kept), np.float64),
         )
 
 
@@ -90,13 +93,13 @@ class Pool:
         systems: name in the report to system: the mixture, then from the worst to the best by the first headline
             metric.
         sources: names of the sources, the vocals first.
-        singers: clip to singer, for the clips of MIR-1K.
+        groups: clip to its group (singer or artist), for the clips whose group is known.
     """
 
     protocol: dict[str, Any]
     systems: dict[str, ScoredSystem]
     sources: list[str]
-    singers: dict[str, str]
+    groups: dict[str, str]
 
     @property
     def title(self) -> str:
@@ -122,6 +125,12 @@ class Pool:
     def clips(self) -> set[str]:
         """Names of all clips."""
         return set().union(*(system.clips for system in self.systems.values()))
+
+    @property
+    def tabled_groups(self) -> list[str]:
+        """Names of the groups that get tables: none for one group, or too many, or if each clip is a group."""
+        names = sorted(set(self.groups.values()))
+        return names if 1 < len(names) <= min(_MOST_GROUPS, len(self.groups) - 1) else []
 
     @property
     def models(self) -> list[ScoredSystem]:
@@ -159,8 +168,7 @@ def pools(files: Iterable[ScoresFile]) -> list[Pool]:
 def _pool(files: Sequence[ScoresFile]) -> Pool:
     protocol = files[0].protocol
     rows = [row for file in files for row in file.rows]
-    sources = sorted(dict.fromkeys(row["source"] for row in rows), key=lambda source: source != "vocals")
-    ours = [row for file in files if file.audio.get("kind") == "mir1k" for row in file.rows]
+    sources = vocals_first(row["source"] for row in rows)
     systems = _named(files, list(protocol["headline"]))
     stems = {file.path: frozenset(row["source"] for row in file.rows) for file in files}
     if len(set(stems.values())) > 1:
@@ -173,13 +181,20 @@ def _pool(files: Sequence[ScoresFile]) -> Pool:
     values: dict[str, list[float]] = {}
     for system in systems:
         columns = [system.column(source, first_metric) for source in sources]
-        values[system.name] = [average(c.values, c.n_samples, protocol["average"]) for c in columns if c.clips]
+        values[system.name] = [average(c.values, c.lengths, protocol["average"]) for c in columns if c.clips]
     order = ranked(values, {system.name for system in systems if system.own_name == MIXTURE})
     by_name = {system.name: system for system in systems}
-    singers = {row["clip"]: row["clip"].split("_")[0] for row in ours}
-    if len(set(singers.values())) > _MOST_SINGERS:  # the prefixes of the clips' names are not singers
-        singers = {}
-    return Pool(protocol, {name: by_name[name] for name in order}, sources, singers)
+    groups: dict[str, str] = {}
+    for row in rows:
+        if row["group"]:
+            name = row["group"]
+            groups.setdefault(row["clip"], f"{name} (group)" if name == EVERYONE else name)
+    return Pool(protocol, {name: by_name[name] for name in order}, sources, groups)
+
+
+def vocals_first(sources: Iterable[str]) -> list[str]:
+    """Names of sources, each once, the vocals first and the others in their order."""
+    return sorted(dict.fromkeys(sources), key=lambda source: source != "vocals")
 
 
 def _named(files: Sequence[ScoresFile], metrics: Sequence[str]) -> list[ScoredSystem]:

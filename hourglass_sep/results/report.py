@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hourglass_sep.plotting import panels
 from hourglass_sep.results import figures, tables
-from hourglass_sep.results.choices import RESAMPLED
+from hourglass_sep.results.choices import RESAMPLED, resampled
 from hourglass_sep.results.pools import Pool, ScoredSystem, pools, spelt
 from hourglass_sep.results.scores_file import ScoresFile, read_scores
 from hourglass_sep.results.tables import Record, code, plain
@@ -84,7 +84,8 @@ def make_report(
         metric: metric by which the worst clips are ranked; by default a protocol's first headline metric.
         worst: number of worst clips to list; of these at most `_MOST_DRAWN` are drawn.
         seed: random seed of the bootstrap.
-        resample: unit that the bootstrap draws: ``clip``, or ``singer`` for intervals that hold for new singers.
+        resample: unit that the bootstrap draws: ``clip``, or ``group`` (earlier: ``singer``) for intervals that hold
+            for new singers or artists.
 
     Raises:
         UserError: an invalid file or argument, an unknown name, or a folder that cannot be written to. Nothing is
@@ -92,6 +93,7 @@ def make_report(
     """
     check_whole("--worst", worst)
     check_whole("--seed", seed, least=0)
+    resample = resampled(resample)
     check_choice("--resample", resample, RESAMPLED)
     files = read_scores(inputs)
     found = pools(files)
@@ -171,7 +173,7 @@ def _markdown(files: Sequence[ScoresFile], parts: Sequence[Part], seed: int, res
         sections += images[: len(pool.headline)]
         sections += [tables.worst_section(pool, part.worst, part.metric)] if part.worst else []
         sections += images[len(pool.headline) :]
-        sections.append(tables.singer_section(pool, part.scores, part.metric))
+        sections.append(tables.group_section(pool, part.scores, part.metric))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -23,15 +24,26 @@ from hourglass_sep.support.files import write_all
 from hourglass_sep.support.terminal import clean
 
 _LONGEST_SAMPLES = 1 << 50
+_SHORTEST_SECONDS = 1e-6
 _LONGEST_NAME = 4096
 _MOST_BYTES = 1 << 28  # 300 000 clips of two systems and two sources
 _MOST = {"system": 256, "source": 64}
 _MOST_METRICS = 32
+_MIR1K_HZ = 16000
+_MOST_GROUPS = 256
 _NAME = re.compile(r"\w[\w.-]{0,63}")
+
+WORST = "worst.npz"
+"""File of spectrograms beside ``scores.json``, and the entry there with its SHA-256 (hexadecimal)."""
 
 
 def write_results(
-    folder: Path, rows: Sequence[Row], protocol: ScoringProtocol, model: str, facts: Mapping[str, Any]
+    folder: Path,
+    rows: Sequence[Row],
+    protocol: ScoringProtocol,
+    model: str,
+    facts: Mapping[str, Any],
+    worst: bytes = b"",
 ) -> None:
     """Write ``scores.csv``, a line per clip, system and source, and ``scores.json`` with averages and metadata, too.
 
@@ -41,6 +53,8 @@ def write_results(
         protocol: protocol by which the rows were scored.
         model: name of the system that the file is about; all others are baselines.
         facts: more entries of ``scores.json``, as plain types.
+        worst: content of ``worst.npz`` with spectrograms of the worst clips, see `WorstClips.content`; if empty, the
+            file is not written.
     """
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(rows[0]))
@@ -53,8 +67,10 @@ def write_results(
         "summary": summarise(rows, protocol.headline, protocol.average),
         "unscored_rows": count_unscored(rows, protocol.metrics[0]),
     }
+    content |= {WORST: hashlib.sha256(worst).hexdigest()} if worst else {}
     lines = table.getvalue().encode(errors="backslashreplace")  # file names may hold bytes that are not UTF-8
-    write_all(folder, {"scores.csv": lines, "scores.json": as_json(content, rows).encode()})
+    files = {"scores.csv": lines, "scores.json": as_json(content, rows).encode()}
+    write_all(folder, files | ({WORST: worst} if worst else {}))
 
 
 def as_json(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -90,7 +106,9 @@ class ScoresFile:
         protocol: name, hash, metrics, headline and average of the protocol.
         model: name of the system that the file is about; all others are baselines.
         audio: location of the scored audio; empty if it is not recorded.
-        rows: one row per clip, system and source.
+        worst: SHA-256 of its ``worst.npz``; '' if there is none.
+        rows: one row per clip, system and source, see `hourglass_sep.scoring.rows.Row`; those of earlier versions get a
+            group and seconds.
     """
 
     name: str
@@ -99,6 +117,7 @@ class ScoresFile:
     protocol: dict[str, Any]
     model: str
     audio: dict[str, Any]
+    worst: str
     rows: list[Row]
 
 
@@ -144,7 +163,36 @@ def _read(text: str) -> ScoresFile:
     folder = path.resolve().parent
     own = folder.name if path.name == "scores.json" else path.stem
     audio = content.get("audio") or {}
-    return ScoresFile(name or own, bool(name), path, content["protocol"], content["model"], audio, content["rows"])
+    rows = upgraded(content["rows"], audio)
+    worst = str(content.get(WORST) or "")
+    return ScoresFile(name or own, bool(name), path, content["protocol"], content["model"], audio, worst, rows)
+
+
+def upgraded(rows: Sequence[Row], audio: Mapping[str, Any]) -> list[Row]:
+    """Rows with group and seconds, which those of earlier versions lack.
+
+    For clips of MIR-1K the group is the beginning of the name, the singer, and the rate 16 kHz. For others the group is
+    '', and seconds are None: the files do not say the rate, and the protocol's is that of the comparison.
+
+    Args:
+        rows: rows of a score file.
+        audio: its entry ``audio``.
+    """
+    mir1k = audio.get("kind") == "mir1k"
+    singers = {row["clip"]: row["clip"].split("_")[0] for row in rows if mir1k}
+    known = len(set(singers.values())) <= _MOST_GROUPS  # otherwise the beginnings of the names are not singers
+    return [
+        {
+            "clip": row["clip"],
+            "group": singers.get(row["clip"], "") if known else "",
+            "system": row["system"],
+            "source": row["source"],
+            "n_samples": row["n_samples"],
+            "seconds": row["n_samples"] / _MIR1K_HZ if mir1k else None,
+        }
+        | row
+        for row in rows
+    ]
 
 
 def _problem(content: Any) -> str:
@@ -177,6 +225,11 @@ def _problem(content: Any) -> str:
         length = row.get("n_samples")
         if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _LONGEST_SAMPLES:
             return f"has a row without n_samples (number {number})"
+        group, seconds = row.get("group", ""), row.get("seconds")
+        if not isinstance(group, str) or len(group) > _LONGEST_NAME:
+            return f"has a row whose group is none (number {number})"
+        if seconds is not None and not (is_score(seconds) and seconds >= _SHORTEST_SECONDS):
+            return f"has a row whose seconds are none (number {number})"
         for metric in (*protocol["headline"], *protocol["metrics"]):
             if metric not in row or not (row[metric] is None or is_score(row[metric])):
                 return f"has a row without {metric} (number {number})"

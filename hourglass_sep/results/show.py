@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hourglass_sep.dsp.stems import MIXTURE
+from hourglass_sep.results.pools import vocals_first
 from hourglass_sep.results.report import Report
 from hourglass_sep.results.scores_file import ranked
 from hourglass_sep.results.tables import main_table
@@ -55,7 +56,7 @@ def show_scores(folder: Path) -> None:
     rows = [
         [system, source, *("-" if scores[key(label)] is None else f"{scores[key(label)]:.2f}" for label in labels)]
         for system in ranked(first)
-        for source, scores in reversed(summary[system].items())
+        for source, scores in ((name, summary[system][name]) for name in vocals_first(summary[system]))
     ]
     clips = len({row["clip"] for row in content["rows"]})
     console = Screen(width=None if sys.stdout.isatty() else 120)

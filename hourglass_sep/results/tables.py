@@ -9,16 +9,13 @@ from typing import Any
 
 from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.results.bootstrap import RESAMPLES, Interval, interval, paired_interval
-from hourglass_sep.results.pools import Pool, ScoredSystem, spelt
+from hourglass_sep.results.pools import EVERYONE, Pool, ScoredSystem, spelt
 from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.terminal import clean
 
 Record = dict[str, Any]
 """A row of a table: column name to plain value, None for no score."""
-
-EVERYONE = "all"
-"""Group name of the averages over all clips."""
 
 _NAMES = ("protocol", "hash")
 _NUMBERS = ("clips", "value", "low", "high")
@@ -31,19 +28,18 @@ COLUMNS = {
 
 
 def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Record]:
-    """Averages with 95 % intervals for all clips and for every singer, by system, source and headline metric.
+    """Averages with 95 % intervals for all clips and for every group, by system, source and headline metric.
 
     Args:
         pool: scores of one protocol.
         seed: random seed of the bootstrap.
-        resample: unit that is drawn, a name from `choices.RESAMPLED`; rows of a single singer always draw clips.
+        resample: unit that is drawn, a name from `choices.RESAMPLED`; rows of a single group always draw clips.
 
     Returns:
         Records with the columns ``COLUMNS["scores"]``, values in dB.
     """
-    singers = sorted(set(pool.singers.values()))
     parts: dict[str, set[str] | None] = {EVERYONE: None}
-    parts |= {name: {clip for clip, singer in pool.singers.items() if singer == name} for name in singers}
+    parts |= {name: {clip for clip, of in pool.groups.items() if of == name} for name in pool.tabled_groups}
     records = []
     for group, clips in parts.items():
         for system in pool.systems.values():
@@ -51,9 +47,9 @@ def score_records(pool: Pool, seed: int = 0, resample: str = "clip") -> list[Rec
                 continue
             for source in (name for name in pool.sources if name in system.sources):
                 for metric, label in pool.headline.items():
-                    found, values, n_samples = system.column(source, metric, clips)
+                    found, values, lengths = system.column(source, metric, clips)
                     drawn = _groups(pool, found, resample) if clips is None else None
-                    result = interval(values, n_samples, pool.average, drawn, seed)
+                    result = interval(values, lengths, pool.average, drawn, seed)
                     names = {"group": group, "system": system.name, "source": source, "metric": label}
                     records.append(_identity(pool) | names | _numbers(result))
     return records
@@ -89,9 +85,9 @@ def difference_records(
     for source in (name for name in pool.sources if name in {source for _, source in common}):
         for metric, label in pool.headline.items():
             scored = set(first.column(source, metric).clips) & set(second.column(source, metric).clips)
-            found, values, n_samples = first.column(source, metric, scored)
+            found, values, lengths = first.column(source, metric, scored)
             others = second.column(source, metric, scored).values
-            result = paired_interval(values, others, n_samples, pool.average, _groups(pool, found, resample), seed)
+            result = paired_interval(values, others, lengths, pool.average, _groups(pool, found, resample), seed)
             names = {"system": first.name, "minus": second.name, "source": source, "metric": label}
             records.append(_identity(pool) | names | _numbers(result))
     return records
@@ -128,9 +124,15 @@ def _numbers(result: Interval) -> Record:
 def _groups(pool: Pool, clips: Sequence[str], resample: str) -> list[str] | None:
     if resample == "clip":
         return None
-    if not set(clips) <= pool.singers.keys():
-        raise UserError(f"--resample singer wants MIR-1K's clips, {pool.title} has others: leave it out")
-    return [pool.singers[clip] for clip in clips]
+    unknown = [clip for clip in clips if clip not in pool.groups]
+    if unknown:
+        raise UserError(
+            f"--resample group is not possible for {pool.title}, its scores do not say the group (singer or artist) of "
+            f"{unknown[0]}: leave it out"
+        )
+    if clips and len(set(pool.groups.values())) < 2:
+        raise UserError(f"--resample group is not possible for {pool.title}, all clips are of one group: leave it out")
+    return [pool.groups[clip] for clip in clips]
 
 
 def cell(record: Record, sign: str = "", separator: str = " ") -> str:
@@ -193,8 +195,8 @@ def explanation(pool: Pool, seed: int, resample: str) -> str:
         f"dB, {AVERAGES[pool.average]}; in brackets 95 % intervals, percentile bootstrap of {RESAMPLES} draws of "
         f"{resample}s, seed {seed}."
     )
-    if resample == "clip" and pool.singers:
-        text += " Clips of one singer are not independent: for new singers the intervals are too narrow."
+    if resample == "clip" and len(set(pool.groups.values())) < len(pool.groups):
+        text += " Clips of one group (singer or artist) are not independent: for new ones the intervals are too narrow."
     return text
 
 
@@ -244,8 +246,8 @@ def _bold(text: str, record: Record) -> str:
     return f"**{text}**" if record["low"] is not None and record["low"] * record["high"] > 0 else text
 
 
-def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
-    """Averages by singer as Markdown: a table per source, a row per singer, a column per system; '' for no singers.
+def group_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
+    """Averages by group as Markdown: a table per source, a row per group, a column per system; '' for no groups.
 
     The mixture is left out, unless it is the only system.
 
@@ -254,20 +256,18 @@ def singer_section(pool: Pool, scores: Sequence[Record], metric: str) -> str:
         scores: records of `score_records`.
         metric: metric of the tables; the first headline metric if it is not a headline metric.
     """
-    if not pool.singers:
+    if not pool.tabled_groups:
         return ""
     label = pool.headline.get(metric, next(iter(pool.headline.values())))
     cells = {(r["group"], r["system"], r["source"]): cell(r) for r in scores if r["metric"] == label}
     systems = [name for name, system in pool.systems.items() if system.own_name != MIXTURE] or list(pool.systems)
-    parts = [
-        f"### {plain(label)} by singer\n\nIntervals over the singer's own clips. report.csv has the other metrics."
-    ]
+    parts = [f"### {plain(label)} by group\n\nIntervals over the group's own clips. report.csv has the other metrics."]
     for source in pool.sources:
         body = []
-        for singer in sorted(set(pool.singers.values())):
-            n_clips = sum(name == singer for name in pool.singers.values())
-            body.append([singer, str(n_clips), *(cells.get((singer, name, source), "-") for name in systems)])
-        parts.append(f"{plain(source)}:\n\n" + markdown([["singer", "clips", *systems], *body], 1))
+        for group in pool.tabled_groups:
+            n_clips = sum(name == group for name in pool.groups.values())
+            body.append([group, str(n_clips), *(cells.get((group, name, source), "-") for name in systems)])
+        parts.append(f"{plain(source)}:\n\n" + markdown([["group", "clips", *systems], *body], 1))
     return "\n\n".join(parts)
 
 

@@ -22,37 +22,37 @@ for MIR-1K); the last is the average over tracks in SiSEC and museval."""
 Array = NDArray[np.float64]
 
 
-def average_score(values: Sequence[float], n_samples: Sequence[int], kind: str) -> float:
+def average_score(values: Sequence[float], lengths: Sequence[float], kind: str) -> float:
     """Average one metric over clips.
 
     Args:
         values: one score per clip in dB; values that are not finite or above `MEANINGLESS_DB` are left out.
-        n_samples: lengths of the clips in samples, all at one sample rate.
+        lengths: lengths of the clips, all in samples at one sample rate, or all in s.
         kind: a name from `AVERAGES`.
 
     Returns:
         The average in dB; NaN if no value is left.
 
     Raises:
-        ValueError: unknown kind, numbers of values and lengths differ, or a length is below 1.
+        ValueError: unknown kind, numbers of values and lengths differ, or a length is not above 0.
     """
-    scores, lengths = checked(values, n_samples, kind)
+    scores, weights = checked(values, lengths, kind)
     kept = np.isfinite(scores) & (scores <= MEANINGLESS_DB)
-    return average(scores[kept], lengths[kept], kind)
+    return average(scores[kept], weights[kept], kind)
 
 
-def average(values: ArrayLike, n_samples: ArrayLike, kind: str) -> float:
+def average(values: ArrayLike, lengths: ArrayLike, kind: str) -> float:
     """Average values that are all finite, without leaving any out; otherwise as `average_score`."""
-    scores, lengths = checked(values, n_samples, kind)
-    return float(averages_of_draws(scores, lengths, np.ones((1, len(scores))), kind)[0]) if len(scores) else math.nan
+    scores, weights = checked(values, lengths, kind)
+    return float(averages_of_draws(scores, weights, np.ones((1, len(scores))), kind)[0]) if len(scores) else math.nan
 
 
-def averages_of_draws(values: Array, n_samples: Array, counts: NDArray[Any], kind: str) -> Array:
+def averages_of_draws(values: Array, lengths: Array, counts: NDArray[Any], kind: str) -> Array:
     """Average the values of each of several draws of clips, for example bootstrap samples.
 
     Args:
         values: scores (n_clips,) in dB, finite.
-        n_samples: lengths (n_clips,) in samples.
+        lengths: lengths (n_clips,), all in one unit.
         counts: (n_draws, n_clips), the number of times that each draw contains each clip.
         kind: a name from `AVERAGES`.
 
@@ -65,12 +65,12 @@ def averages_of_draws(values: Array, n_samples: Array, counts: NDArray[Any], kin
         total = ranks[:, -1:]
         middles = [values[order][(ranks > rank).argmax(1)] for rank in ((total - 1) // 2, total // 2)]
         return (middles[0] + middles[1]) / 2
-    weights = n_samples if kind == "length_weighted_mean" else np.ones_like(n_samples)
+    weights = lengths if kind == "length_weighted_mean" else np.ones_like(lengths)
     counts = counts.astype(np.float64)
     return counts @ (weights * values) / (counts @ weights)
 
 
-def checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, Array]:
+def checked(values: ArrayLike, lengths: ArrayLike, kind: str) -> tuple[Array, Array]:
     """Check values and lengths, and convert them to float64, (n_clips,) each.
 
     Raises:
@@ -78,9 +78,9 @@ def checked(values: ArrayLike, n_samples: ArrayLike, kind: str) -> tuple[Array, 
     """
     if kind not in AVERAGES:
         raise ValueError(f"average {kind!r} is not allowed: choose from {', '.join(AVERAGES)}")
-    scores, lengths = np.asarray(values, np.float64), np.asarray(n_samples, np.float64)
-    if scores.ndim != 1 or scores.shape != lengths.shape:
-        raise ValueError(f"lengths {lengths.shape} for values {scores.shape}, allowed: one each")
-    if bool((lengths < 1).any()):
-        raise ValueError(f"a clip of {lengths.min():g} samples, allowed: at least 1")
-    return scores, lengths
+    scores, weights = np.asarray(values, np.float64), np.asarray(lengths, np.float64)
+    if scores.ndim != 1 or scores.shape != weights.shape:
+        raise ValueError(f"lengths {weights.shape} for values {scores.shape}, allowed: one each")
+    if bool((weights <= 0).any()):
+        raise ValueError(f"a clip of length {weights.min():g}, allowed: above 0")
+    return scores, weights

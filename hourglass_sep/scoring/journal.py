@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from hourglass_sep.support.errors import Interrupted
 from hourglass_sep.support.files import write_all, writing
 
 Item = TypeVar("Item")
+
+_COLUMNS = {"clip": str, "group": str, "system": str, "source": str, "n_samples": int, "seconds": float}
 
 
 class Journal:
@@ -65,7 +68,7 @@ class Journal:
         write_all(path.parent, {path.name: ("\n".join(lines) + "\n").encode()})
 
     def _has_rows(self, entry: Any) -> bool:
-        columns = {"clip": str, "system": str, "source": str, "n_samples": int} if self._metrics else {}
+        columns = _COLUMNS if self._metrics else {}
         return bool(entry["rows"]) and all(
             row["clip"] == entry["clip"]
             and all(isinstance(row[name], kind) for name, kind in columns.items())
@@ -116,6 +119,7 @@ def score_all(
     journal: Journal,
     workers: int | None = None,
     what: str = "scoring",
+    bytes_each: int = 0,
 ) -> list[Row]:
     """Score clips in parallel, with a progress bar if the output is a terminal.
 
@@ -124,8 +128,9 @@ def score_all(
             itself, so that only one clip per worker is in memory.
         items: arguments of ``score`` by clip name.
         journal: journal with the clips that are already finished; the others are added to it.
-        workers: number of threads; one per core by default.
+        workers: number of threads; by default one per core, or fewer that together need half of the memory.
         what: title of the progress bar.
+        bytes_each: memory that one worker needs at its peak.
 
     Returns:
         All rows, in the order of ``items``.
@@ -137,7 +142,7 @@ def score_all(
     if workers is not None:
         check_whole("workers", workers)
     missing = {name: item for name, item in items.items() if name not in journal.done}
-    workers = max(min(workers or torch.get_num_threads(), len(missing)), 1)
+    workers = max(min(workers or _default_workers(bytes_each), len(missing)), 1)
     bar = track(
         _work(score, missing, journal, workers),
         what,
@@ -174,6 +179,15 @@ def _work(
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _default_workers(bytes_each: int) -> int:
+    """Number of workers that the cores and half of the machine's memory allow, at least one."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return torch.get_num_threads()
+    return max(min(torch.get_num_threads(), memory // 2 // max(bytes_each, 1)), 1)
 
 
 @contextmanager

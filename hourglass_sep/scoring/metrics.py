@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores, ImageScores, best_permutation
-from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels, unit_energy
+from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
+from hourglass_sep.scoring.bsseval.signals import at_unit_energy
 
 
 def bss_eval_sources(
@@ -91,10 +92,16 @@ def si_sdr(references: Tensor, estimates: Tensor) -> Tensor:
         raise ValueError(f"references are {tuple(references.shape)}, allowed: (S, N) or (S, C, N), no axis empty")
     if estimates.shape != references.shape:
         raise ValueError(f"estimates are {tuple(estimates.shape)}, allowed: {tuple(references.shape)}")
-    reference, reference_valid = unit_energy(as_channels(references).flatten(1))
-    estimate, estimate_valid = unit_energy(as_channels(estimates.to(references.device)).flatten(1))
-    target = (estimate * reference).sum(-1, keepdim=True) * reference
-    ratio = 10 * torch.log10(target.square().sum(-1) / (estimate - target).square().sum(-1))
+    reference, reference_valid = at_unit_energy(references)
+    estimate, estimate_valid = at_unit_energy(estimates.to(references.device))
+    gain = torch.zeros(len(references), 1, dtype=torch.float64, device=references.device)
+    for heard, true in zip(estimate.blocks(), reference.blocks(), strict=True):
+        gain += (heard * true).sum(-1, keepdim=True)
+    energies = gain.new_zeros(2, len(references))
+    for heard, true in zip(estimate.blocks(), reference.blocks(), strict=True):
+        target = gain * true
+        energies += torch.stack([target.square().sum(-1), (heard - target).square().sum(-1)])
+    ratio = 10 * torch.log10(energies[0] / energies[1])
     return ratio.masked_fill(~(reference_valid & estimate_valid), math.nan)
 
 

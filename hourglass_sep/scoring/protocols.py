@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.scoring import metrics
 from hourglass_sep.scoring.averages import AVERAGES
 from hourglass_sep.scoring.bsseval.bss_eval import BssEval, BssEvalImages, BssScores
+from hourglass_sep.scoring.bsseval.signals import as_channels
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.paths import CONFIG_DIR
@@ -32,6 +34,12 @@ SCORER_VERSION = 1
 """Part of every hash; raise it when a change of the code changes scores."""
 
 _MOST_TAPS = 4096
+
+_MOST_VALUES = 2**24
+"""Values of the estimates of several systems that are compared at once: faster for clips, too much memory for songs."""
+
+CHANNELS = ("mono",)
+"""Values of ``channels``, besides None: ``mono`` compares the means of the channels."""
 
 MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0)}
 """Functions by name that compute the mixture (C, N) from references (S, C, N)."""
@@ -49,6 +57,7 @@ class ScoringProtocol(ABC):
         sample_rate_hz: sample rate in Hz to which references and estimates are resampled; None keeps the references'.
         mixture: rule for the input of separators, a name from `MIXTURES`.
         average: average over clips, a name from `hourglass_sep.scoring.averages.AVERAGES`.
+        channels: ``mono`` compares the means of the channels; None, all channels.
 
     Raises:
         ValueError: an unknown name, or a number out of range.
@@ -60,16 +69,27 @@ class ScoringProtocol(ABC):
     headline: Mapping[str, str]
     """Labels of the averages by metric, for the metrics that tables show."""
 
-    def __init__(self, name: str, description: str, sample_rate_hz: int | None, mixture: str, average: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        sample_rate_hz: int | None,
+        mixture: str,
+        average: str,
+        channels: str | None = None,
+    ) -> None:
         if sample_rate_hz is not None:
             check_whole("protocol.sample_rate_hz", sample_rate_hz)
         check_choice("protocol.mixture", mixture, list(MIXTURES))
         check_choice("protocol.average", average, list(AVERAGES))
+        if channels is not None:
+            check_choice("protocol.channels", channels, CHANNELS)
         self.name = name
         self.description = " ".join(description.split())
         self.sample_rate_hz = sample_rate_hz
         self.mixture_rule = mixture
         self.average = average
+        self.channels = channels
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,7 +99,7 @@ class ScoringProtocol(ABC):
             "sample_rate_hz": self.sample_rate_hz,
             "mixture": self.mixture_rule,
             "average": self.average,
-        }
+        } | ({"channels": self.channels} if self.channels else {})  # hashes of protocols without it stay as they were
 
     @property
     def hash(self) -> str:
@@ -104,13 +124,21 @@ class ScoringProtocol(ABC):
         return MIXTURES[self.mixture_rule](references)
 
     @torch.inference_mode()
-    def score(self, references: Tensor, systems: Mapping[str, Tensor], sample_rate_hz: int) -> dict[str, Scores]:
+    def score(
+        self,
+        references: Tensor,
+        systems: Mapping[str, Tensor],
+        sample_rate_hz: int,
+        mixture: Tensor | None = None,
+    ) -> dict[str, Scores]:
         """Score estimates and the unprocessed mixture.
 
         Args:
             references: (S, C, N).
-            systems: estimates (S, C, N) by system name, at the references' sample rate.
+            systems: estimates (S, C, N), or (S, N), by system name, at the references' sample rate. Each is looked up
+                once, in order, and released before the next if they are long: a mapping can compute them when asked.
             sample_rate_hz: sample rate of the references in Hz.
+            mixture: the unprocessed mixture (C, N); by default made from the references, see `mixture`.
 
         Returns:
             Scores by system name; the first is `MIXTURE`.
@@ -121,16 +149,24 @@ class ScoringProtocol(ABC):
         if MIXTURE in systems:
             raise ValueError(f"a system is called {MIXTURE!r}, which the unprocessed mixture is: allowed: other names")
         rate = self.sample_rate_hz or sample_rate_hz
-        names = [MIXTURE, *systems]
-        mixture = self.mixture(references).expand_as(references)
-        references, *estimates = (
-            resample(x, sample_rate_hz, rate).to(references.device) for x in (references, mixture, *systems.values())
-        )
-        scores = dict(zip(names, self._score(references, estimates, rate), strict=True))
+        mixture = self.mixture(references) if mixture is None else mixture
+        device = references.device
+
+        def view(waveforms: Tensor) -> Tensor:
+            waveforms = waveforms.mean(-2, keepdim=True) if self.channels == "mono" else waveforms
+            return resample(waveforms, sample_rate_hz, rate).to(device)
+
+        def signals() -> Iterator[Tensor]:
+            yield view(mixture[None]).expand_as(references)
+            for name in systems:
+                yield view(as_channels(systems[name]))
+
+        references = view(references)
+        scores = dict(zip([MIXTURE, *systems], self._score(references, signals(), rate), strict=True))
         return {name: self._compare(of, scores[MIXTURE]) for name, of in scores.items()}
 
     @abstractmethod
-    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+    def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
         """Score each system separately; the first one is the mixture. All waveforms are (S, C, N)."""
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
@@ -140,6 +176,8 @@ class ScoringProtocol(ABC):
 
 class BssEvalV3(ScoringProtocol):
     """BSS Eval v3 "sources" over whole clips: SDR, SIR, SAR, and NSDR, the improvement of SDR over the mixture.
+
+    Tables show GNSDR, GSIR and GSAR, as the literature on MIR-1K; with medians, SDR, NSDR, SIR and SAR.
 
     Args:
         filter_length: taps of the allowed distortion filters.
@@ -152,6 +190,8 @@ class BssEvalV3(ScoringProtocol):
 
     def __init__(self, filter_length: int, permute: bool, **common: Any) -> None:
         super().__init__(**common)
+        if self.average == "median":
+            self.headline = {"sdr": "SDR", "nsdr": "NSDR", "sir": "SIR", "sar": "SAR"}
         _check_taps(filter_length)
         if not isinstance(permute, bool):
             raise SettingError(f"protocol.permute={permute!r} is not allowed: give true or false")
@@ -163,17 +203,20 @@ class BssEvalV3(ScoringProtocol):
         """As in `ScoringProtocol`."""
         return super().settings | {"filter_length": self.filter_length, "permute": self.permute}
 
-    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+    def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
         n_sources = len(references)
-        one_mixture, others = systems[0][:1], systems[1:]
-        wanted = torch.eye(n_sources, dtype=torch.bool) | self.permute
-        wanted = torch.cat([torch.ones(n_sources, 1, dtype=torch.bool)] + [wanted] * len(others), 1)
-        pairs = BssEval(references, self.filter_length).pairs(torch.cat([one_mixture, *others]), wanted)
-        found = [BssScores(*(values[:, 0] for values in pairs))]
-        for first in range(1, wanted.shape[1], n_sources):
-            square = BssScores(*(values[:, first : first + n_sources] for values in pairs))
-            pick = metrics.permuted if self.permute else metrics.in_order
-            found.append(pick(square))
+        evaluate = BssEval(references, self.filter_length)
+        pick = metrics.permuted if self.permute else metrics.in_order
+        signals = chain([next(systems)[:1]], systems)  # the mixture is one estimate of all sources
+        found: list[BssScores] = []
+        while batch := list(islice(signals, max(_MOST_VALUES // references.numel(), 1))):
+            sizes = [len(signal) for signal in batch]
+            own = torch.eye(n_sources, dtype=torch.bool) | self.permute
+            wanted = torch.cat([own if size == n_sources else torch.ones(n_sources, 1) > 0 for size in sizes], 1)
+            pairs = evaluate.pairs(batch[0] if len(batch) == 1 else torch.cat(batch), wanted)
+            del batch  # before the next ones are computed
+            for scores in zip(*(values.split(sizes, 1) for values in pairs), strict=True):
+                found.append(pick(BssScores(*(values.expand(-1, n_sources) for values in scores))))
         return [scores._asdict() for scores in found]
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
@@ -209,13 +252,14 @@ class BssEvalV4(ScoringProtocol):
         own = {name: getattr(self, name) for name in ("filter_length", "window_seconds", "hop_seconds")}
         return super().settings | own
 
-    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
+    def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
         window, hop = (max(int(s * sample_rate_hz), 1) for s in (self.window_seconds, self.hop_seconds))
         evaluate = BssEvalImages(references, self.filter_length, window, hop)
-        return [
-            {name: metrics.median(values) for name, values in evaluate(estimates)._asdict().items()}
-            for estimates in systems
-        ]
+
+        def score(estimates: Tensor) -> Scores:
+            return {name: metrics.median(values) for name, values in evaluate(estimates)._asdict().items()}
+
+        return list(map(score, systems))
 
 
 class SiSdr(ScoringProtocol):
@@ -224,8 +268,11 @@ class SiSdr(ScoringProtocol):
     metrics = ("si_sdr", "si_sdri")
     headline: Mapping[str, str] = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}
 
-    def _score(self, references: Tensor, systems: Sequence[Tensor], sample_rate_hz: int) -> list[Scores]:
-        return [{"si_sdr": metrics.si_sdr(references, estimates)} for estimates in systems]
+    def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
+        def score(estimates: Tensor) -> Scores:
+            return {"si_sdr": metrics.si_sdr(references, estimates)}
+
+        return list(map(score, systems))
 
     def _compare(self, scores: Scores, mixture: Scores) -> Scores:
         return scores | {"si_sdri": metrics.nsdr(scores["si_sdr"], mixture["si_sdr"])}

@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.scoring.averages import average_score
-from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB, as_channels
+from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
+from hourglass_sep.scoring.bsseval.signals import as_channels
 from hourglass_sep.scoring.protocols import ScoringProtocol
 
 Row = dict[str, Any]
-"""Scores of one clip, system and source: clip, system, source, n_samples, and the metrics in dB (None: no score)."""
+"""Scores of one clip, system and source: clip, group (singer or artist, '' if unknown), system, source, n_samples,
+seconds (None where files of earlier versions do not say the rate), and the metrics in dB (None: no score)."""
 
 Summary = dict[str, dict[str, dict[str, float | None]]]
 """``summary[system][source]``: averages in dB by their names in lower case, and ``clips``, the number of rows."""
@@ -27,6 +30,8 @@ def score_clip(
     estimates: Mapping[str, Tensor],
     sample_rate_hz: int,
     sources: Sequence[str] = SOURCES,
+    group: str = "",
+    mixture: Tensor | None = None,
 ) -> list[Row]:
     """Score the estimates of all systems and the unprocessed mixture on one clip.
 
@@ -34,26 +39,37 @@ def score_clip(
         protocol: the scoring protocol.
         clip: name of the clip.
         references: (S, N) or (S, C, N).
-        estimates: estimates of the references' shape by system name.
+        estimates: estimates of the references' shape by system name; each is looked up once.
         sample_rate_hz: sample rate in Hz of references and estimates.
         sources: names of the S sources.
+        group: singer or artist of the clip; '' if unknown.
+        mixture: the unprocessed mixture (N) or (C, N), see `ScoringProtocol.score`.
 
     Returns:
         A row for each system and source, those of the mixture first.
     """
-    systems = {name: as_channels(estimate) for name, estimate in estimates.items()}
-    scores = protocol.score(as_channels(references), systems, sample_rate_hz)
+    whole = None if mixture is None else torch.atleast_2d(mixture)
+    scores = protocol.score(as_channels(references), estimates, sample_rate_hz, whole)
+    n_samples = references.shape[-1]
+    length = {"n_samples": n_samples, "seconds": n_samples / sample_rate_hz}
     return [
-        {"clip": clip, "system": system, "source": source, "n_samples": references.shape[-1]}
+        {"clip": clip, "group": group, "system": system, "source": source}
+        | length
         | {metric: _plain(float(values[metric][s])) for metric in protocol.metrics}
         for system, values in scores.items()
         for s, source in enumerate(sources)
     ]
 
 
-def score_batch(protocol, clip, estimates, sources):  # type: ignore[no-untyped-def]
-    """Stub."""
-    return score_clip(protocol, clip.name, clip.sources, estimates, clip.sample_rate_hz, sources)
+def lengths(rows: Sequence[Row]) -> list[float]:
+    """Lengths of clips as weights of averages: in s if their sample rates differ, otherwise in samples."""
+    samples = [row["n_samples"] for row in rows]
+    seconds = [row.get("seconds") for row in rows]
+    known = [length for length in seconds if length is not None]
+    if len(known) < len(samples):  # rows of earlier versions: all of one rate
+        return samples
+    rates = {round(n_samples / length) for n_samples, length in zip(samples, known, strict=True)}
+    return known if len(rates) > 1 else samples
 
 
 def _plain(value: float) -> float | None:
@@ -83,11 +99,10 @@ def summarise(rows: Sequence[Row], headline: Mapping[str, str], average: str) ->
         groups.setdefault((row["system"], row["source"]), []).append(row)
     summary: Summary = {}
     for (system, source), group in groups.items():
-        lengths = [row["n_samples"] for row in group]
         scores: dict[str, float | None] = {"clips": len(group)}
         for metric, label in headline.items():
             values = [math.nan if row[metric] is None else row[metric] for row in group]
-            scores[key(label)] = _plain(average_score(values, lengths, average))
+            scores[key(label)] = _plain(average_score(values, lengths(group), average))
         summary.setdefault(system, {})[source] = scores
     return summary
 

@@ -6,7 +6,7 @@ All have one interface, `System`, so that all rows of a table are computed by th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
 from hourglass_sep.dsp.masks import share
-from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import MixturePhase
 from hourglass_sep.inference.separator import Separator
@@ -26,9 +25,18 @@ from hourglass_sep.support.errors import SettingError
 _CHUNK_FRAMES = 64
 """Number of frames whose similar frames are gathered at once; limits the memory."""
 
+_MOST_SIMILARITIES = 2**24
+"""Number of pairs of frames that are compared at once; limits the memory for songs."""
+
+_VOCALS = "vocals"
+
 
 class System(Protocol):
-    """Interface of the systems that can be scored."""
+    """Interface of the systems that can be scored.
+
+    A system that does not fit all sources has a method ``check(sources)``, see `RepetSim.check`, which is called before
+    any clip is scored.
+    """
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """Estimate the sources.
@@ -71,13 +79,13 @@ class Stack:
         """
         stft = separator.spectrogram
         magnitude = stft.mono_magnitude(stft(resample(mixture[None], sample_rate_hz, stft.sample_rate_hz)))
-        of_all = separator.stack_masks(magnitude)  # (K, 1, S, F, T)
+        of_all = separator.stack_masks(magnitude)  # (K, 1, S, ..., F, T)
         if self.number > len(of_all):
             raise SettingError(
                 f"stack {self.number} is asked for, the network has {len(of_all)}: leave it out with "
                 f"~baselines.stack_{self.number}"
             )
-        masks = share(separator.refine(of_all[self.number - 1], magnitude), separator.mask_rule)
+        masks = share(separator.refine(of_all[self.number - 1], magnitude), separator.mask_rule, dim=1)
         return separator.render(mixture[None], sample_rate_hz, masks)[0]
 
 
@@ -92,15 +100,18 @@ class OracleMask:
         self.mask = mask
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
-        """See `System`. Masks are those of the channels' mean, as the network's are; the phase is the mixture's."""
+        """See `System`. Masks are those of the channels' mean if the network's are; the phase is the mixture's."""
         stft = separator.spectrogram
-        spectra = stft(resample(references.mean(1), sample_rate_hz, stft.sample_rate_hz))
-        masks = self.mask(spectra[..., : stft.n_freq, :])
-        return separator.render(mixture[None], sample_rate_hz, masks[None], MixturePhase())[0]
+        seen = references.mean(1, keepdim=True)
+        spectra = stft(resample(seen, sample_rate_hz, stft.sample_rate_hz))[..., : stft.n_freq, :]
+        masks = self.mask(spectra.movedim(1, 0)).movedim(0, 1)  # (S, 1, F, T)
+        return separator.render(mixture[None], sample_rate_hz, masks[None, :, 0], MixturePhase())[0]
 
 
 class RepetSim:
     """REPET-SIM: separation without training; repeating parts are accompaniment, the rest is voice.
+
+    It fits two sources, of which one is called vocals.
 
     Every frame is compared with all others; the median over the most similar frames is its repeating part. Source:
     Rafii and Pardo, "Music/voice separation using the similarity matrix", ISMIR 2012. They use windows of 40 ms and
@@ -132,8 +143,21 @@ class RepetSim:
         self.min_distance_seconds = min_distance_seconds
         self.high_pass_hz = high_pass_hz
 
+    def check(self, sources: Sequence[str]) -> None:
+        """Check that the method fits these sources.
+
+        Raises:
+            SettingError: the sources are not vocals and one other.
+        """
+        if len(sources) != 2 or _VOCALS not in sources:
+            raise SettingError(
+                f"baselines.repet_sim separates {_VOCALS} from the rest, the weights separate {', '.join(sources)}: "
+                "leave it out with ~baselines.repet_sim"
+            )
+
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
         """See `System`."""
+        self.check(separator.sources)
         n_fft = 2 ** max(round(math.log2(self.window_seconds * sample_rate_hz)), 2)
         stft = Spectrogram(sample_rate_hz, n_fft, n_fft // 4, n_fft // 2 + 1)
         spectrum = stft(mixture)
@@ -141,8 +165,7 @@ class RepetSim:
         distance = round(self.min_distance_seconds * sample_rate_hz / stft.hop_length)
         mask = repeating_part(magnitude, self.max_similar, distance) / magnitude.clamp_min(1e-12)
         mask[: int(self.high_pass_hz * n_fft / sample_rate_hz) + 1] = 1.0
-        shares = {"accompaniment": mask, "vocals": 1 - mask}
-        masks = torch.stack([shares[source] for source in SOURCES])
+        masks = torch.stack([1 - mask if source == _VOCALS else mask for source in separator.sources])
         return stft.inverse(masks[:, None] * spectrum, mixture.shape[-1])
 
 
@@ -158,12 +181,15 @@ def repeating_part(magnitude: Tensor, max_similar: int, min_distance_frames: int
         Magnitudes (F, T) of the repeating part, at most ``magnitude``.
     """
     unit = F.normalize(magnitude, dim=0)
-    similarity = unit.T @ unit  # (T, T), cosine similarity
-    peaks = F.max_pool1d(similarity, 2 * min_distance_frames + 1, 1, min_distance_frames)
-    similarity = similarity.masked_fill(similarity < peaks, -1.0)
-    best, frames = similarity.topk(min(max_similar, similarity.shape[-1]))  # (T, similar)
-    repeating = [
-        median(magnitude[:, of].masked_fill(cosine < 0, math.nan))  # (F, chunk, similar) to (F, chunk)
-        for of, cosine in zip(frames.split(_CHUNK_FRAMES), best.split(_CHUNK_FRAMES), strict=True)
-    ]
+    n_frames = magnitude.shape[-1]
+    repeating = []
+    for some in unit.T.split(max(_MOST_SIMILARITIES // n_frames, 1)):
+        similarity = some @ unit  # (some, T), cosine similarity
+        peaks = F.max_pool1d(similarity, 2 * min_distance_frames + 1, 1, min_distance_frames)
+        similarity = similarity.masked_fill(similarity < peaks, -1.0)
+        best, frames = similarity.topk(min(max_similar, n_frames))  # (some, similar)
+        repeating += [
+            median(magnitude[:, of].masked_fill(cosine < 0, math.nan))  # (F, chunk, similar) to (F, chunk)
+            for of, cosine in zip(frames.split(_CHUNK_FRAMES), best.split(_CHUNK_FRAMES), strict=True)
+        ]
     return torch.minimum(torch.cat(repeating, -1), magnitude)

@@ -17,13 +17,13 @@ import torch
 
 from hourglass_sep import audio, export
 from hourglass_sep.checkpoints.store import KEY
-from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.evaluation import evaluate
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.songs.separate_song import separate_file
 from hourglass_sep.support.errors import CheckpointError, NotFiniteError
 from hourglass_sep.training.resuming import read_resumable
+from tests.helpers.clips import mir1k_clips
 
 HUGE = 10**9
 PREFIX = "separator.network."
@@ -357,7 +357,7 @@ def test_weights_that_overflow_are_no_poor_score(tiny_separator: Separator, tiny
     with torch.no_grad():
         for value in tiny_separator.network.parameters():
             value.fill_(1e15)
-    clip = find_clips(tiny_mir1k)[0]
+    clip = mir1k_clips(tiny_mir1k)[0]
     with pytest.raises(NotFiniteError, match=f"{clip.name} is not scored: .* the weights overflow"):
         evaluate(tiny_separator, clip, load_protocol("si_sdr"), {})
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.journal import Journal, score_all
@@ -23,6 +22,7 @@ from hourglass_sep.support.errors import (
     SettingError,
     UserError,
 )
+from tests.helpers.clips import mir1k_clips
 
 FACTS = {"protocol": "1a2b3c4d"}
 
@@ -163,7 +163,7 @@ def test_a_disk_that_is_full_under_the_journal_is_said_and_what_was_done_is_kept
     }
 
 
-ROW = {"clip": "a", "system": "m", "source": "vocals", "n_samples": 9, "sdr": 1.0}
+ROW = {"clip": "a", "group": "", "system": "m", "source": "vocals", "n_samples": 9, "seconds": 0.1, "sdr": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_lines_of_a_journal_that_are_no_rows_are_scored_again(rows: Any, tmp_pat
 def test_finished_clips_are_kept_where_the_scores_cannot_be_written(
     tiny_separator: Separator, tiny_mir1k: Path, tmp_path: Path
 ) -> None:
-    def full(rows: list[dict[str, Any]]) -> None:
+    def full(rows: list[dict[str, Any]], worst: bytes) -> None:
         raise FileError("scores.json cannot be written to")
 
-    clips = find_clips(tiny_mir1k)[:1]
+    clips = mir1k_clips(tiny_mir1k)[:1]
     with pytest.raises(FileError):
         evaluate_all(tiny_separator, clips, load_protocol("si_sdr"), {}, tmp_path, 1, keep=full)
-    (journal,) = tmp_path.iterdir()
+    (journal,) = tmp_path.glob("*.jsonl")
     assert len(journal.read_text().splitlines()) == 2

@@ -232,7 +232,8 @@ def test_it_does_not_matter_in_how_many_pieces_a_song_is_decomposed(
     references = noise(2, 2, 9001)
     estimates = references + 1e-4 * noise(2, 2, 9001, seed=1)  # so close that signals are subtracted, not energies
     whole = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
-    monkeypatch.setattr("hourglass_sep.scoring.bsseval.bss_eval._CHUNK_SAMPLES", chunk)
+    for module in ("bss_eval", "signals"):
+        monkeypatch.setattr(f"hourglass_sep.scoring.bsseval.{module}.BLOCK_SAMPLES", chunk)
     pieces = bss_eval_sources(references, estimates), bss_eval_images(references, estimates, 64, 1000, 300)
     for before, after in zip(whole, pieces, strict=True):
         for one, other in zip(before, after, strict=True):

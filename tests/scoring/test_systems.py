@@ -1,11 +1,13 @@
 import functools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
 
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.dsp.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.dsp.stems import MIXTURE, SOURCES
@@ -18,10 +20,12 @@ from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import summarise
 from hourglass_sep.scoring.systems import Model, OracleMask, RepetSim, Stack, System, repeating_part
 from hourglass_sep.support.errors import SettingError, UserError
+from tests.helpers.clips import mir1k_clips
 from tests.helpers.runs import composed
 from tests.helpers.sounds import noise
 
 MIR1K = load_protocol("mir1k")
+PAIR: Any = SimpleNamespace(sources=SOURCES)  # all that a system without masks asks of a separator
 EVERYTHING = instantiate(composed("evaluate").baselines)
 
 
@@ -75,7 +79,7 @@ def test_repet_sim_gives_a_loop_to_the_accompaniment_and_what_is_sung_over_it_to
     voice = 0.1 * torch.sin(2 * torch.pi * (300 + 150 * time) * time)[None]
     references = torch.stack([song, voice])
     assert SOURCES == ("accompaniment", "vocals")
-    estimates = RepetSim(min_distance_seconds=0.4)(references.sum(0), references, 16000, None)  # type: ignore[arg-type]
+    estimates = RepetSim(min_distance_seconds=0.4)(references.sum(0), references, 16000, PAIR)
     mixture = references.sum(0, keepdim=True).expand_as(references)
     gain = bss_eval_sources(references, estimates).sdr - bss_eval_sources(references, mixture).sdr
     assert float(gain.min()) > 6
@@ -83,7 +87,7 @@ def test_repet_sim_gives_a_loop_to_the_accompaniment_and_what_is_sung_over_it_to
 
 def test_repet_sim_gives_what_no_voice_reaches_to_the_accompaniment() -> None:
     hum = torch.sin(2 * torch.pi * 50 * torch.arange(32000) / 16000 * torch.linspace(0.8, 1.2, 32000))[None]
-    estimates = RepetSim()(hum, torch.stack([hum, 0 * hum]), 16000, None)  # type: ignore[arg-type]
+    estimates = RepetSim()(hum, torch.stack([hum, 0 * hum]), 16000, PAIR)
     assert float(estimates[SOURCES.index("vocals")].norm() / hum.norm()) < 0.02
 
 
@@ -99,7 +103,7 @@ def test_what_repeats_is_the_median_of_similar_frames_and_never_louder_than_the_
 def test_evaluation_scores_mixture_model_and_baselines_of_real_clips(
     mir1k_root: Path, tiny_separator: Separator
 ) -> None:
-    clips = find_clips(mir1k_root)[5:7]
+    clips = mir1k_clips(mir1k_root)[5:7]
     rows = evaluate_all(tiny_separator, clips, MIR1K, EVERYTHING)
     assert rows == [row for clip in clips for row in evaluate(tiny_separator, clip, MIR1K, EVERYTHING)]
     summary = summarise(rows, MIR1K.headline, MIR1K.average)
@@ -115,14 +119,14 @@ def test_evaluation_scores_mixture_model_and_baselines_of_real_clips(
 def test_rows_of_other_settings_are_not_taken_over(
     tiny_mir1k: Path, tiny_separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clips = find_clips(tiny_mir1k)[:2]
+    clips = mir1k_clips(tiny_mir1k)[:2]
     scored: list[str] = []
 
-    def count(separator, clip, protocol, baselines):
+    def count(separator, clip, protocol, baselines, mixture, worst):
         if len(scored) == 1 and not finish:
             raise KeyboardInterrupt
         scored.append(clip.name)
-        row = {"clip": clip.name, "system": "model", "source": "vocals", "n_samples": 1}
+        row = {"clip": clip.name, "group": "", "system": "model", "source": "vocals", "n_samples": 1, "seconds": 0.5}
         return [row | dict.fromkeys(protocol.metrics, 1.0)]
 
     monkeypatch.setattr("hourglass_sep.scoring.evaluation.evaluate", count)
@@ -152,7 +156,7 @@ def test_every_protocol_ranks_a_real_clips_oracle_above_the_mixture(
     name: str, mir1k_root: Path, tiny_separator: Separator
 ) -> None:
     protocol = load_protocol(name)
-    rows = evaluate(tiny_separator, find_clips(mir1k_root)[5], protocol, EVERYTHING)
+    rows = evaluate(tiny_separator, mir1k_clips(mir1k_root)[5], protocol, EVERYTHING)
     metric = protocol.metrics[0]
     scores = {(row["system"], row["source"]): row[metric] for row in rows}
     for source in SOURCES:

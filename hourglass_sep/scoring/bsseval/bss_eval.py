@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hourglass_sep.scoring.bsseval.projection import COPY, Span, as_channels, filtered, unit_energy
+from hourglass_sep.scoring.bsseval.projection import COPY, Span, filtered
+from hourglass_sep.scoring.bsseval.signals import BLOCK_SAMPLES, Signals, as_channels, at_unit_energy
 
 _ACCURACY = 2e-8
 """Relative rounding error (1e-7 dB) above which an energy is computed from the signals themselves."""
-
-_CHUNK_SAMPLES = 2**20
-"""Samples per channel that are decomposed at once; limits the memory."""
 
 
 class BssScores(NamedTuple):
@@ -116,9 +114,8 @@ class BssEval:
         scores = torch.full((3, n_sources, n_estimates), math.nan, dtype=torch.float64, device=span.device)
         if not span.rows:
             return BssScores(*scores)
-        unit, valid = unit_energy(as_channels(estimates.to(span.device)).flatten(1))
-        unit = unit.view(n_estimates, span.n_channels, -1)  # (E, C, N)
-        correlation = span.correlate(unit.flatten(0, 1))
+        unit, valid = at_unit_energy(estimates.to(span.device))
+        correlation = span.correlate(unit)  # (R, L, E * C)
         joint, joint_bound = _by_estimate(span.joint.explain(correlation[None]), span.n_channels)  # (1, E)
         own, own_bound = _by_estimate(span.own.explain(span.by_source(correlation)), span.n_channels)  # (S, E)
         # (3, S, E), from the normal equations: projections are orthogonal, so energies can be subtracted.
@@ -136,8 +133,8 @@ class BssEval:
             scores[:, span.rows[j], e] = self._subtract(unit[e], j)
         return BssScores(*scores)
 
-    def _subtract(self, estimate: Tensor, j: int) -> Tensor:
-        """SDR, SIR and SAR in dB, (3,), of a unit-energy estimate (C, N) of the j-th reference that is not silent."""
+    def _subtract(self, estimate: Signals, j: int) -> Tensor:
+        """SDR, SIR and SAR in dB, (3,), of a unit-energy estimate of the j-th reference that is not silent."""
         span = self._span
         correlation = span.correlate(estimate)
         joint_taps = span.joint.filters(correlation[None])[0]  # (R, L, C)
@@ -145,13 +142,12 @@ class BssEval:
         own_taps[span.channels(j)] = span.own.filters(span.by_source(correlation))[j]
         taps = torch.cat([own_taps, joint_taps], -1)
         history = span.taps - 1
-        references = F.pad(span.signals, (history, history))
-        estimate = F.pad(estimate, (0, history))
-        energies = estimate.new_zeros(5)
-        for start in range(0, estimate.shape[-1], _CHUNK_SAMPLES):
-            heard = estimate[:, start : start + _CHUNK_SAMPLES]
-            past = references[:, start : start + heard.shape[-1] + history]
-            target, explained = filtered(past, taps)[:, history : history + heard.shape[-1]].chunk(2)
+        energies = taps.new_zeros(5)
+        for start in range(0, estimate.n_samples + history, BLOCK_SAMPLES):
+            stop = min(start + BLOCK_SAMPLES, estimate.n_samples + history)
+            heard = estimate.block(start, stop)
+            past = span.signals.block(start - history, stop)
+            target, explained = filtered(past, taps)[:, history : history + stop - start].chunk(2)
             parts = (target, explained, heard - target, explained - target, heard - explained)
             energies += torch.stack([part.square().sum() for part in parts])
         target_energy, explained_energy, *rests = energies
@@ -206,31 +202,35 @@ class BssEvalImages:
         n_windows = max((span.shape[-1] - self._window) // self._hop + 1, 1)
         scores = torch.full((4, span.shape[0], n_windows), math.nan, dtype=torch.float64, device=span.device)
         if span.rows:
-            signals = as_channels(estimates.to(span.device))[span.rows].double()  # (S, C, N)
-            valid = unit_energy(signals.flatten(1))[1]
-            signals = signals.masked_fill(~valid[:, None, None], 0.0)
-            audible = ~(self._silent(self._references[span.rows]).any(0) | self._silent(signals[valid]).any(0))
-            for j, row in enumerate(span.rows):
-                if valid[j]:
-                    scores[:, row] = self._score(signals[j], j).where(audible, math.nan)
+            signals = Signals(estimates.to(span.device))
+            valid = at_unit_energy(signals.waveforms)[1]
+            rows = [(j, row) for j, row in enumerate(span.rows) if valid[row]]
+            audible = ~torch.stack(
+                [self._silent(self._references[row]) for row in span.rows]
+                + [self._silent(signals.waveforms[row]) for _, row in rows]
+            ).any(0)
+            for j, row in rows:
+                scores[:, row] = self._score(signals[row], j).where(audible, math.nan)
         return ImageScores(*scores)
 
     def _silent(self, signals: Tensor) -> Tensor:
-        """Mask (S, windows) of the windows in which the sum of the channels is zero, as in museval; (S, C, N) in."""
-        return (signals.sum(1).unfold(-1, self._window, self._hop) == 0).all(-1)
+        """Mask (windows,) of the windows in which the sum of the channels is zero, as in museval; (C, N) in."""
+        return (signals.sum(0).unfold(-1, self._window, self._hop) == 0).all(-1)
 
-    def _score(self, estimate: Tensor, j: int) -> Tensor:
-        """SDR, ISR, SIR and SAR (4, windows) in dB of an estimate (C, N) of the j-th reference that is not silent."""
+    def _score(self, estimate: Signals, j: int) -> Tensor:
+        """SDR, ISR, SIR and SAR (4, windows) in dB of an estimate of the j-th reference that is not silent."""
         span = self._span
         correlation = span.correlate(estimate)
         joint_taps = span.joint.filters(correlation[None])[0]  # (R, L, C)
         own_taps = span.own.filters(span.by_source(correlation))[j]  # (C, L, C)
         scores = []
         for start, stop in self._chunks():
-            references = span.signals[:, start:stop].unfold(-1, self._window, self._hop).transpose(0, 1)  # (W, R, N)
+            references = (
+                span.signals.block(start, stop).unfold(-1, self._window, self._hop).transpose(0, 1)
+            )  # (W, R, N)
             true, heard = (
-                F.pad(x[:, start:stop].unfold(-1, self._window, self._hop), (0, span.taps - 1))
-                for x in (self._references[span.rows[j]].double(), estimate)
+                F.pad(x.block(start, stop).unfold(-1, self._window, self._hop), (0, span.taps - 1))
+                for x in (Signals(self._references)[span.rows[j]], estimate)
             )  # (C, W, N + L - 1)
             own = filtered(references[:, span.channels(j)], own_taps).transpose(0, 1)
             joint = filtered(references, joint_taps).transpose(0, 1)
@@ -241,9 +241,9 @@ class BssEvalImages:
         return torch.cat(scores, -1)
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
-        """First sample, and end (exclusive), of successive runs of whole windows of about ``_CHUNK_SAMPLES`` each."""
+        """First sample, and end (exclusive), of successive runs of whole windows of about `BLOCK_SAMPLES` each."""
         n_windows = max((self._span.shape[-1] - self._window) // self._hop + 1, 1)
-        step = max(_CHUNK_SAMPLES // self._window, 1)
+        step = max(BLOCK_SAMPLES // self._window, 1)
         for first in range(0, n_windows, step):
             last = min(first + step, n_windows) - 1
             yield first * self._hop, last * self._hop + self._window

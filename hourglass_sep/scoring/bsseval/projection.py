@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from hourglass_sep.scoring.bsseval.signals import Signals, as_channels, at_unit_energy
 from hourglass_sep.scoring.bsseval.toeplitz import ToeplitzSystem, cross_correlate
 
 MEANINGLESS_DB = 100.0
@@ -40,7 +41,7 @@ class Span:
         taps: L.
         rows: numbers of the sources that can be scored.
         n_channels: C.
-        signals: (R, N), float64, the channels of the sources in ``rows`` at unit energy.
+        signals: the R channels of the sources in ``rows``, each at unit energy.
         joint: the system of all references, one batch element.
         own: the systems of each source's own channels, one batch element per source.
 
@@ -63,7 +64,8 @@ class Span:
         if not rows or len(rows) * filter_length > n_samples + filter_length - 1:
             return  # more unknowns than equations: singular, even if rounding errors make all pivots positive
         self.n_channels = signals.shape[1]
-        self.signals, _ = unit_energy(signals[rows].flatten(0, 1))  # (R, N)
+        chosen = signals if len(rows) == len(signals) else signals[rows]
+        self.signals, _ = at_unit_energy(chosen.flatten(0, 1))
         self._correlation = cross_correlate(self.signals, self.signals, filter_length)  # (R, R, L)
         blocks = self._correlation.unflatten(0, (len(rows), -1)).unflatten(2, (len(rows), -1))
         self._own_correlation = torch.stack([blocks[j, :, j] for j in range(len(rows))])  # (S, C, C, L)
@@ -84,7 +86,7 @@ class Span:
 
     def _is_copy(self, j: int) -> bool:
         """Whether the other references, filtered, reproduce the j-th one up to the share `COPY`."""
-        own = torch.zeros(len(self.signals), dtype=torch.bool)
+        own = torch.zeros(self.signals.n_rows, dtype=torch.bool)
         own[self.channels(j)] = True
         if own.all():
             return False
@@ -102,36 +104,13 @@ class Span:
             allowed = tuple(self.shape) if one_each else ("E", *self.shape[1:])
             raise ValueError(f"estimates are {tuple(estimates.shape)}, allowed: {allowed}")
 
-    def correlate(self, signals: Tensor) -> Tensor:
-        """Correlations (R, L, E) of signals (E, N) with the references at the lags of the L taps."""
+    def correlate(self, signals: Signals) -> Tensor:
+        """Correlations (R, L, E) of E rows with the references at the lags of the L taps."""
         return cross_correlate(signals, self.signals, self.taps).movedim(0, -1)
 
     def by_source(self, correlation: Tensor) -> Tensor:
         """Reshape correlations (R, L, E) to (S, C, L, E), as `own` requires."""
         return correlation.unflatten(0, (-1, self.n_channels))
-
-
-def as_channels(signals: Tensor) -> Tensor:
-    """Reshape (S, N) to (S, 1, N); (S, C, N) remains unchanged."""
-    return signals if signals.ndim == 3 else signals.unsqueeze(1)
-
-
-def unit_energy(signals: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalise signals (K, N) to unit energy.
-
-    Returns:
-        The signals (K, N) in float64, zero where they cannot be normalised, and a mask (K,), bool, which is False
-        there: for signals that are silent or not finite.
-    """
-    signals = signals.detach().to(torch.float64)
-    if not signals.shape[-1]:
-        return signals, torch.zeros(len(signals), dtype=torch.bool, device=signals.device)
-    peak = torch.linalg.vector_norm(signals, torch.inf, dim=-1, keepdim=True)
-    valid = peak.isfinite() & (peak > 0)
-    unit = signals / peak.where(valid, 1.0)  # divide by the peak first, as squares of small samples (1e-200) underflow
-    unit[~valid.squeeze(-1)] = 0.0
-    unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).where(valid, 1.0)
-    return unit, valid.squeeze(-1)
 
 
 def filtered(signals: Tensor, taps: Tensor) -> Tensor:

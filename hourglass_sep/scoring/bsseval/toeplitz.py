@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from hourglass_sep.scoring.bsseval.signals import Signals
 
 _MIN_FFT = 4096
 """Minimum FFT length. Blocks of this length fit the cache, unlike a transform of the whole signal."""
@@ -28,12 +29,12 @@ _BACKWARD_ERROR = 1e-12
 torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
-def cross_correlate(signals: Tensor, references: Tensor, n_taps: int) -> Tensor:
+def cross_correlate(signals: Signals, references: Signals, n_taps: int) -> Tensor:
     """Compute correlations at the lags 0 to L - 1 of a causal filter.
 
     Args:
-        signals: (E, N).
-        references: (R, N).
+        signals: E rows of N samples.
+        references: R rows of N samples.
         n_taps: number of lags L.
 
     Returns:
@@ -41,16 +42,17 @@ def cross_correlate(signals: Tensor, references: Tensor, n_taps: int) -> Tensor:
     """
     n_fft = max(_MIN_FFT, 2 ** (2 * n_taps - 1).bit_length())
     hop = n_fft - n_taps + 1
-    n_samples = signals.shape[-1]
-    padded = F.pad(references, (n_taps - 1, -n_samples % hop))
-    spectrum = padded.new_zeros(len(signals), len(references), n_fft // 2 + 1, dtype=torch.complex128)
+    n_samples = signals.n_samples
+    shape = signals.n_rows, references.n_rows, n_fft // 2 + 1
+    spectrum = references.waveforms.new_zeros(shape, dtype=torch.complex128)
     step = max(_CHUNK_SAMPLES // hop, 1) * hop
     for start in range(0, n_samples, step):
-        chunk = signals[:, start : start + step]
-        chunk = F.pad(chunk, (0, -chunk.shape[-1] % hop))
+        stop = start + min(step, -(-(n_samples - start) // hop) * hop)
         # A block of a signal is zero-padded; that of the references also contains the L - 1 samples before it.
-        late = torch.fft.rfft(chunk.unflatten(-1, (-1, hop)), n_fft).conj()  # (E, blocks, n_fft // 2 + 1)
-        early = torch.fft.rfft(padded[:, start : start + chunk.shape[-1] + n_taps - 1].unfold(-1, n_fft, hop))
+        late = torch.fft.rfft(
+            signals.block(start, stop).unflatten(-1, (-1, hop)), n_fft
+        ).conj()  # (E, blocks, n_fft // 2 + 1)
+        early = torch.fft.rfft(references.block(start - n_taps + 1, stop).unfold(-1, n_fft, hop))
         for e, one in enumerate(late):
             spectrum[e] += (one * early).sum(1)
     return torch.fft.irfft(spectrum, n_fft)[..., :n_taps].flip(-1)
