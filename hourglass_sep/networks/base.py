@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class MaskNetwork(Protocol):
         """
 
 
-def masks_of(network: nn.Module, magnitude: Tensor, n_sources: int) -> Tensor:
+def masks_of(network: Callable[[Tensor], Tensor], magnitude: Tensor, n_sources: int) -> Tensor:
     """A network's masks (K, B, S, 1|C, F, T) for a magnitude (B, C, F, T).
 
     Args:

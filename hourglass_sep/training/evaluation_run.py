@@ -21,7 +21,6 @@ from hourglass_sep.scoring.rows import Row, as_metrics
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.devices import choose_device
 from hourglass_sep.support.errors import DataError, SettingError
-from hourglass_sep.support.paths import at_home
 from hourglass_sep.support.provenance import provenance
 from hourglass_sep.training.build import build_loggers, build_post
 from hourglass_sep.training.loggers import Attempt, finalize
@@ -70,24 +69,31 @@ def run(cfg: DictConfig) -> list[Row]:
         )
     datamodule.survey(clips)  # an invalid clip is found before time is spent on the others
     facts = {
-        "audio": {
-            "kind": "mir1k",
-            "root": str(at_home(cfg.data.root).resolve()),
-            "weights": cfg.ckpt_path,
-            "inference": separator.settings,
-            "post": {group: OmegaConf.to_container(cfg[group], resolve=True) for group in GROUPS},
-        },
+        "weights": cfg.ckpt_path,
+        "inference": separator.settings,
+        "post": {group: OmegaConf.to_container(cfg[group], resolve=True) for group in GROUPS},
+        "data": _plain(cfg.data),
+        "files": {clip.name: [str(path.resolve()) for path in clip.files] for clip in clips},
         "part": cfg.part,
     }
     facts |= provenance()
 
-    def keep(rows: list[Row]) -> None:
-        write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts)
+    def keep(rows: list[Row], worst: bytes) -> None:
+        write_results(Path(cfg.paths.run_dir), rows, protocol, ESTIMATE, facts, worst)
 
     unfinished = Path(cfg.paths.unfinished_dir)
-    rows = evaluate_all(separator, clips, protocol, baselines, unfinished, cfg.workers, keep=keep)
+    rows = evaluate_all(
+        separator, clips, protocol, baselines, unfinished, cfg.workers, keep=keep, mixture=datamodule.mixture
+    )
     _log(build_loggers(cfg.logger), rows, protocol, facts, Path(cfg.paths.run_dir))
     return rows
+
+
+def _plain(data: DictConfig) -> Any:
+    """A data config in plain types, without what training only needs."""
+    content = OmegaConf.to_container(data, resolve=True)
+    assert isinstance(content, dict)
+    return {key: value for key, value in content.items() if key not in ("spectrogram", "augment", "effects")}
 
 
 def _log(

@@ -23,7 +23,7 @@ from hourglass_sep.inference.separator import Separator
 from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.results.show import show_scores
 from hourglass_sep.scoring.evaluation import evaluate_all
-from hourglass_sep.scoring.rows import as_metrics
+from hourglass_sep.scoring.rows import Row, as_metrics
 from hourglass_sep.scoring.systems import OracleMask
 from hourglass_sep.support.checks import LARGEST_SEED, check_whole
 from hourglass_sep.support.errors import SettingError, UserError
@@ -139,8 +139,13 @@ def _test(
         raise UserError(f"test={cfg.test} is not possible without a checkpoint: {_NO_CHECKPOINT}")
     best = Separator.from_checkpoint(path, trust=trusted(cfg), **build_post(cfg))
     ceiling = {"ideal_ratio_mask": OracleMask(ideal_ratio_mask)}
-    rows = evaluate_all(best, datamodule.clips().test, system.protocol, ceiling, what="testing")
-    write_results(Path(cfg.paths.run_dir), rows, system.protocol, ESTIMATE, facts | {"part": "test"})
+    folder = Path(cfg.paths.run_dir)
+
+    def keep(rows: list[Row], worst: bytes) -> None:
+        write_results(folder, rows, system.protocol, ESTIMATE, facts | {"part": "test"}, worst)
+
+    clips, mixture = datamodule.clips().test, datamodule.mixture
+    rows = evaluate_all(best, clips, system.protocol, ceiling, what="testing", keep=keep, mixture=mixture)
     scores = as_metrics(rows, system.protocol, ESTIMATE, "test")
     for logger in loggers:
         logger.log_metrics(scores, step=trainer.global_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.base import masks_of
 from hourglass_sep.scoring.protocols import ScoringProtocol
-from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_batch
+from hourglass_sep.scoring.rows import Row, as_metrics, merge_rows, score_clip
 from hourglass_sep.training.losses import Batch
 from hourglass_sep.training.parallel import Scoring
 from hourglass_sep.training.resuming import RECIPE, follow_config, keep_patience, recipe_of
@@ -94,7 +95,19 @@ class SeparationSystem(pl.LightningModule):
         """Separate one whole clip as evaluation does, and score it while the next one is separated."""
         estimate = self.separator(batch.mixture[None], batch.sample_rate_hz)[0].cpu()
         clip = batch._replace(sources=batch.sources.cpu(), mixture=batch.mixture.cpu())
-        self._scoring.add(lambda: score_batch(self.protocol, clip, {ESTIMATE: estimate}, self.separator.sources))
+        self._scoring.add(partial(self._score, clip, estimate))
+
+    def _score(self, clip: ClipBatch, estimate: Tensor) -> list[Row]:
+        return score_clip(
+            self.protocol,
+            clip.name,
+            clip.sources,
+            {ESTIMATE: estimate},
+            clip.sample_rate_hz,
+            self.separator.sources,
+            clip.group,
+            clip.mixture,
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Gather the rows of all ranks and log the global scores."""

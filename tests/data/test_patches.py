@@ -262,7 +262,10 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tiny_mir1k) -> N
 def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mir1k: Path) -> None:
     plain, more = (Mir1kDataModule(tiny_mir1k, STFT, synthetic_clips=n) for n in (0, 3))
     real, all_clips = (
-        [torch.stack([store.read(clip, s, 0, store.n_samples(clip))[0] for s in range(2)]) for clip in range(len(store))]
+        [
+            torch.stack([store.read(clip, s, 0, store.n_samples(clip))[0] for s in range(2)])
+            for clip in range(len(store))
+        ]
         for store in (plain.patches().store, more.patches().store)
     )
     assert len(all_clips) == len(real) + 3
@@ -327,9 +330,7 @@ def test_four_sources_are_remixed_from_as_many_clips_each_with_its_own_name_and_
     found = {tuple(clip_of(sound[0], s) for s, sound in enumerate(drawn[i]["sources"])) for i in range(40)}
     assert {len(set(clips)) for clips in found} >= {2, 3, 4}
     whole = RandomPatches(sines(4, 4), STFT, 64, "window", sources=FOUR)
-    assert all(
-        len({clip_of(sound[0], s) for s, sound in enumerate(whole[i]["sources"])}) == 1 for i in range(10)
-    )
+    assert all(len({clip_of(sound[0], s) for s, sound in enumerate(whole[i]["sources"])}) == 1 for i in range(10))
 
 
 def test_a_clip_is_drawn_as_often_as_its_weight_says() -> None:

@@ -203,7 +203,7 @@ def test_a_phase_inverted_channel_does_not_hide_the_song_from_the_network() -> N
 
 
 def test_ideal_masks_separate_real_clips_well(mir1k_root: Path, tiny_separator: Separator) -> None:
-    sources = find_clips(mir1k_root)[3].load()
+    sources = find_clips(mir1k_root)[3].load().stacked(SOURCES)[:, 0]
     masks = ideal_ratio_mask(STFT(resample(sources, 16000, 8000))[:, None, :512])
     estimates = tiny_separator.render(sources.sum(0)[None, None], 16000, masks[None])[0, :, 0]
     assert float(si_sdr(sources, estimates).min()) > 9

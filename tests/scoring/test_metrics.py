@@ -14,6 +14,7 @@ from scipy import signal
 import hourglass_sep
 from hourglass_sep.audio import resample
 from hourglass_sep.data.mir1k import find_clips
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.scoring.bsseval.bss_eval import BssEval, best_permutation
 from hourglass_sep.scoring.bsseval.projection import MEANINGLESS_DB
 from hourglass_sep.scoring.metrics import (
@@ -69,7 +70,7 @@ def test_bss_eval_agrees_with_museval_on_correlated_filtered_and_clipped_signals
 @pytest.mark.parametrize("name", ["amy_9_01", "abjones_5_03"])
 def test_bss_eval_agrees_with_museval_on_real_clips(name: str, mir1k_root: Path) -> None:
     clip = next(clip for clip in find_clips(mir1k_root) if clip.name == name)
-    sources = clip.load()[:, :48000]
+    sources = clip.load().stacked(SOURCES)[:, 0][:, :48000]
     assert_agree(sources, sources + 0.2 * sources.flip(0))
     assert_agree(sources, (0.8 * sources + 0.3 * sources.sum(0)).clamp(-0.3, 0.3))
 
@@ -166,7 +167,9 @@ def test_scores_are_those_of_least_squares_on_explicitly_delayed_copies(
 
 
 def test_bss_eval_with_channels_is_musevals(mir1k_root: Path) -> None:
-    mono = torch.stack([clip.load()[1, :40000] for clip in find_clips(mir1k_root)[:40:20]]).double()
+    mono = torch.stack(
+        [clip.load().stacked(SOURCES)[:, 0][1, :40000] for clip in find_clips(mir1k_root)[:40:20]]
+    ).double()
     stereo = torch.stack([mono, 0.5 * mono.roll(40, -1) + 0.05 * noise(2, 40000)], 1)
     estimates = stereo + 0.2 * stereo.flip(0) + 0.02 * noise(2, 2, 40000, seed=1)
     shared = {"compute_permutation": False, "filters_len": 512, "framewise_filters": False}
