@@ -293,7 +293,7 @@ def test_synthetic_clips_train_beside_the_real_ones_at_the_networks_rate(tiny_mi
         (lambda: Remix(semitones="abc"), "augment.semitones=abc"),  # type: ignore[arg-type]
         (lambda: Mir1kDataModule(".", STFT, synthetic_clips=-1), "data.synthetic_clips=-1"),
         (lambda: Mir1kDataModule(".", STFT, batch_size=0), "data.batch_size=0"),
-        (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),  # type: ignore[arg-type]
+        (lambda: Mir1kDataModule(".", STFT, steps_per_epoch=1.5), "data.steps_per_epoch=1.5"),
     ],
 )
 def test_settings_out_of_range_are_named(make, words: str) -> None:
