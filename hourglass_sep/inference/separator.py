@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hourglass_sep import audio
+from hourglass_sep.audio import resample
 from hourglass_sep.checkpoints import store
 from hourglass_sep.dsp.masks import MASK_RULES, share
 from hourglass_sep.dsp.stems import SOURCES, Stems, read_sources
@@ -272,6 +273,11 @@ class Separator(nn.Module):
         bands = Bands(waveform, sample_rate_hz, self.spectrogram)
         masks = self.estimate_masks(self.spectrogram.view(bands.spectrum), first_frame, ticker)
         return with_rounding_returned(bands.rebuild(masks, self.reconstruct, self.high_band), waveform)
+
+    def magnitude(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """The network's input for a waveform (B, C, N): a magnitude (B, 1|2, F, T), not scaled."""
+        stft = self.spectrogram
+        return stft.view(stft(resample(stft.encode(waveform), sample_rate_hz, stft.sample_rate_hz)))
 
     def estimate_masks(self, magnitude: Tensor, first_frame: int = 0, ticker: Ticker | None = None) -> Tensor:
         """Masks (B, S, 1|C, F, T) for a mixture's magnitude (B, C, F, T), refined and shared out."""

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
-from hourglass_sep.dsp.masks import share
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import MixturePhase
 from hourglass_sep.inference.separator import Separator
@@ -77,15 +76,14 @@ class Stack:
         Raises:
             SettingError: the network has fewer stacks.
         """
-        stft = separator.spectrogram
-        magnitude = stft.mono_magnitude(stft(resample(mixture[None], sample_rate_hz, stft.sample_rate_hz)))
-        of_all = separator.stack_masks(magnitude)  # (K, 1, S, ..., F, T)
+        magnitude = separator.magnitude(mixture[None], sample_rate_hz)
+        of_all = separator.stack_masks(magnitude)  # (K, 1, S, 1|C, F, T)
         if self.number > len(of_all):
             raise SettingError(
                 f"stack {self.number} is asked for, the network has {len(of_all)}: leave it out with "
                 f"~baselines.stack_{self.number}"
             )
-        masks = share(separator.refine(of_all[self.number - 1], magnitude), separator.mask_rule, dim=1)
+        masks = separator.finished(of_all[self.number - 1], magnitude)
         return separator.render(mixture[None], sample_rate_hz, masks)[0]
 
 
@@ -93,19 +91,18 @@ class OracleMask:
     """Masks computed from the references: an upper bound for masks of that kind.
 
     Args:
-        mask: function from complex spectra (..., S, F, T) to masks of that shape, from `hourglass_sep.dsp.masks`.
+        mask: function from complex spectra (..., S, C, F, T) to masks of that shape, from `hourglass_sep.dsp.masks`.
     """
 
     def __init__(self, mask: Callable[[Tensor], Tensor]) -> None:
         self.mask = mask
 
     def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
-        """See `System`. Masks are those of the channels' mean if the network's are; the phase is the mixture's."""
+        """See `System`. Masks are those of the channels that the network sees; the phase is the mixture's."""
         stft = separator.spectrogram
-        seen = references.mean(1, keepdim=True)
+        seen = stft.encode(references) if stft.channels == references.shape[1] else references.mean(1, keepdim=True)
         spectra = stft(resample(seen, sample_rate_hz, stft.sample_rate_hz))[..., : stft.n_freq, :]
-        masks = self.mask(spectra.movedim(1, 0)).movedim(0, 1)  # (S, 1, F, T)
-        return separator.render(mixture[None], sample_rate_hz, masks[None, :, 0], MixturePhase())[0]
+        return separator.render(mixture[None], sample_rate_hz, self.mask(spectra)[None], MixturePhase())[0]
 
 
 class RepetSim:

@@ -18,10 +18,12 @@ from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.scoring.evaluation import evaluate_all
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, as_metrics
+from hourglass_sep.scoring.systems import System
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.devices import choose_device
 from hourglass_sep.support.errors import DataError, SettingError
 from hourglass_sep.support.provenance import provenance
+from hourglass_sep.support.terminal import complain
 from hourglass_sep.training.build import build_loggers, build_post
 from hourglass_sep.training.loggers import Attempt, finalize
 
@@ -52,6 +54,7 @@ def run(cfg: DictConfig) -> list[Row]:
     changes = {name: cfg.inference[name] for name in cfg.inference if not OmegaConf.is_missing(cfg.inference, name)}
     separator = Separator.load(cfg.ckpt_path, trust=list(cfg.trust), **build_post(cfg), **changes)
     separator = separator.to(choose_device(cfg.device))
+    baselines = _fitting(baselines, separator.sources)
     if cfg.sources is None:
         cfg.sources = [*separator.sources]
     datamodule = instantiate(cfg.data)
@@ -87,6 +90,19 @@ def run(cfg: DictConfig) -> list[Row]:
     )
     _log(build_loggers(cfg.logger), rows, protocol, facts, Path(cfg.paths.run_dir))
     return rows
+
+
+def _fitting(baselines: dict[str, System], sources: Sequence[str]) -> dict[str, System]:
+    """The baselines that can estimate these sources; a line is printed for each of the others."""
+    kept = {}
+    for name, system in baselines.items():
+        try:
+            getattr(system, "check", lambda sources: None)(sources)
+        except SettingError as error:
+            complain(f"baselines.{name} is left out: {error}")
+        else:
+            kept[name] = system
+    return kept
 
 
 def _plain(data: DictConfig) -> Any:
