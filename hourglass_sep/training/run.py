@@ -87,6 +87,8 @@ def _roots(data: DictConfig) -> list[str]:
 def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
     refuse_parallel_sweep(cfg)
     check_trainer(cfg)
+    if cfg.init_from is not None and cfg.ckpt_path is not None:
+        raise SettingError("ckpt_path and init_from do not go together: ckpt_path goes on, init_from begins anew")
     if cfg.seed is not None:
         check_whole("seed", cfg.seed, least=0, most=LARGEST_SEED)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -98,8 +100,6 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
     if cfg.ckpt_path is not None:
         check_resuming(cfg, system, callbacks)
     if cfg.init_from is not None:
-        if cfg.ckpt_path is not None:
-            raise SettingError("ckpt_path and init_from do not go together: ckpt_path goes on, init_from begins anew")
         started = start_from(system.separator, str(cfg.init_from), trusted(cfg))
         if not is_further_rank():
             complain(started)
