@@ -22,7 +22,7 @@ def fast_length(least: int) -> int:
 def convolve(waveform: Tensor, response: Tensor) -> Tensor:
     """Convolve each channel with an impulse response, cut to the length of the waveform.
 
-    By overlap-add. `torchaudio.functional.fftconvolve` takes seven times as long: it pads to the next length, whose
+    By overlap-add. `torchaudio.functional.fftconvolve` takes two to five times as long: it pads to a length whose
     largest prime factor may be anything (experiments/effects).
 
     Args:
