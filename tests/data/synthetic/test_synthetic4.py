@@ -12,9 +12,11 @@ import torch
 
 from hourglass_sep import audio
 from hourglass_sep.data.clips import Catalogue, loaded
+from hourglass_sep.data.synthetic import synthetic4
 from hourglass_sep.data.synthetic.sets import release
 from hourglass_sep.data.synthetic.synthesis import write_synthetic_mir1k
 from hourglass_sep.data.synthetic.synthetic4 import Synthetic4, write_synthetic4
+from hourglass_sep.dsp.stems import Stems
 from hourglass_sep.support.errors import DataError, SettingError
 
 TRAIN, TEST = {"Ant": 2, "Bee": 1}, {"Cow": 1}
@@ -69,6 +71,17 @@ def test_each_mixture_is_exactly_the_sum_of_its_stems(small: Synthetic4) -> None
         assert abs(mixture).max() < 0.91 * 2**15
 
 
+def test_each_file_holds_the_stem_that_it_is_named_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = {"bass": 1, "drums": 10, "other": 100, "vocals": 1000}
+    stems = Stems({name: torch.full((2, 50), value / 2**15) for name, value in steps.items()}, 44100)
+    monkeypatch.setattr(synthetic4, "synthesize_stems", lambda *_: stems)
+    (folder, _) = write(tmp_path, train={"Bee": 1}, test={"Cow": 1})
+    found = {name: soundfile.read(folder / f"{name}.wav", dtype="int16")[0] for name in NAMES}
+    assert {name: set(samples.flat) for name, samples in found.items()} == {
+        name: {value} for name, value in (steps | {"mixture": 1111}).items()
+    }
+
+
 def test_the_tracks_of_an_artist_differ_and_depend_on_no_other_artist(small: Synthetic4, tmp_path: Path) -> None:
     assert len(set(contents(small.root).values())) == 4 * len(NAMES)
     write(tmp_path, train={"Bee": 1, "Elk": 1}, test={"Cow": 1})
@@ -113,14 +126,19 @@ def test_clips_give_the_sources_in_the_order_asked_for(small: Synthetic4) -> Non
 
 
 def test_a_set_is_completed_kept_and_replaced(tmp_path: Path) -> None:
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+
     folders = write(tmp_path)
     whole = contents(tmp_path)
     (folders[1] / "drums.wav").unlink()
+    before = times()
     write(tmp_path)
     assert contents(tmp_path) == whole
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+    after = times()
+    assert {path.parent for path in after if after[path] != before.get(path)} == {folders[1]}
     write(tmp_path, train=dict(reversed(TRAIN.items())))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")} == times
+    assert times() == after
     (folders[0] / "bass.wav.part").write_bytes(b"of a killed process")
     write(tmp_path, seed=1, train={"Bee": 1})
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["Bee - Song 01", "Cow - Song 01"]
