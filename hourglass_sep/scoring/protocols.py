@@ -210,8 +210,8 @@ class BssEvalV3(ScoringProtocol):
         n_sources = len(references)
         if self.permute and n_sources > _MOST_PERMUTED:
             raise SettingError(
-                f"protocol.permute=true is not allowed for {n_sources} sources: at most {_MOST_PERMUTED}, choose a protocol "
-                "that keeps their order"
+                f"protocol.permute=true is not allowed for {n_sources} sources, at most for {_MOST_PERMUTED}: choose a "
+                "protocol that keeps their order"
             )
         evaluate = BssEval(references, self.filter_length)
         pick = metrics.permuted if self.permute else metrics.in_order

@@ -13,7 +13,7 @@ from tests.helpers.sounds import noise
 def test_each_source_has_a_column_and_each_stack_a_row(n_sources: int, stacks: int, channels: int) -> None:
     names = [f"source {n}" for n in range(n_sources)]
     torch.manual_seed(0)
-    network = StackedHourglass(stacks=stacks, channels=2, depth=1, sources=n_sources)
+    network = StackedHourglass(stacks=stacks, channels=4, depth=1, sources=n_sources)
     separator = Separator(network, Spectrogram(), sources=names).eval()
     references = noise(n_sources, channels, 22050, level=0.1)
     figure = picture(separator, references.sum(0), 44100, references, start_seconds=3.0)

@@ -75,9 +75,15 @@ def test_a_file_of_scores_that_is_none_is_refused(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "place", [{"kind": "mir1k", "root": 3, "weights": 4}, {"kind": 3}, {"kind": "stems", "tracks": 5}, {"kind": "stems", "tracks": {"a_1_01": [1]}},
-              {"kind": "stems", "tracks": {"a_1_01": {"references": {"vocals": [3]}, "estimates": {"vocals": 4}}}}]
-)  # fmt: skip
+    "place",
+    [
+        {"kind": "mir1k", "root": 3, "weights": 4},
+        {"kind": 3},
+        {"kind": "stems", "tracks": 5},
+        {"kind": "stems", "tracks": {"a_1_01": [1]}},
+        {"kind": "stems", "tracks": {"a_1_01": {"references": {"vocals": [3]}, "estimates": {"vocals": 4}}}},
+    ],
+)
 def test_sounds_that_are_nowhere_are_left_out_of_a_report(place: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(scores(audio=place)))
     (part,) = make_report([tmp_path], tmp_path / "out").parts

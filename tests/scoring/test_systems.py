@@ -231,7 +231,7 @@ def test_stereo_songs_of_four_stems_are_scored_by_every_protocol(name: str, of_f
     assert [r["source"] for r in rows[:4]] == list(FOUR)
     scores = {(r["system"], r["source"]): r[protocol.metrics[0]] for r in rows}
     for source in FOUR:
-        assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 1
+        assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 0.1  # noise up to 22 kHz, masks to 4
 
 
 def test_the_mixtures_file_is_separated_and_scored_unless_the_sum_is_asked_for(

@@ -41,11 +41,10 @@ def pictures(content: bytes) -> dict[tuple[str, str], np.ndarray]:
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_the_lowest_scores_of_each_source_are_kept_whatever_the_order(on_disk: bool, tmp_path: Path) -> None:
     scores = {f"song/{n}": (float((7 * n) % 23), float((5 * n) % 19)) for n in range(23)}
-    expected = {
-        (clip, source)
-        for s, source in enumerate(SOURCES)
-        for clip in sorted(scores, key=lambda clip, s=s: (scores[clip][s], clip))[:10]
-    }
+    expected = set()
+    for s, source in enumerate(SOURCES):
+        ranking = sorted((values[s], clip) for clip, values in scores.items())
+        expected |= {(clip, source) for _, clip in ranking[:10]}
     found = []
     for order in (list(scores), list(reversed(scores))):
         folder = tmp_path / order[0].replace("/", "") if on_disk else None
@@ -96,7 +95,7 @@ def test_a_run_that_goes_on_keeps_the_same_clips_as_one_that_was_not_interrupted
     evaluate = evaluation.evaluate
 
     def interrupted(separator, clip, *rest):
-        if clip is clips[2]:
+        if clip in clips[2:]:
             raise KeyboardInterrupt
         return evaluate(separator, clip, *rest)
 
