@@ -152,6 +152,7 @@ def evaluate_all(
                 f"{clip.name} has no stem {', '.join(lacking)}, which the weights separate: leave the clip out, or "
                 "choose weights for its sources"
             )
+    need = _need(clips, len(sources))  # a clip that cannot be read is found before time is spent on the others
     facts = {
         "protocol": protocol.hash,
         "code": code_hash(),
@@ -168,7 +169,7 @@ def evaluate_all(
         def score(clip: Clip) -> list[Row]:
             return evaluate(separator, clip, protocol, baselines, mixture, worst)
 
-        rows = score_all(score, jobs, journal, workers, what, _need(clips, len(sources)))
+        rows = score_all(score, jobs, journal, workers, what, need)
         keep(rows, worst.content())
         worst.close()
     return rows

@@ -35,6 +35,9 @@ SCORER_VERSION = 1
 
 _MOST_TAPS = 4096
 
+_MOST_PERMUTED = 8
+"""Number of sources up to which all orders are tried: 8 have 40 320."""
+
 _MOST_VALUES = 2**24
 """Values of the estimates of several systems that are compared at once: faster for clips, too much memory for songs."""
 
@@ -205,6 +208,11 @@ class BssEvalV3(ScoringProtocol):
 
     def _score(self, references: Tensor, systems: Iterator[Tensor], sample_rate_hz: int) -> list[Scores]:
         n_sources = len(references)
+        if self.permute and n_sources > _MOST_PERMUTED:
+            raise SettingError(
+                f"protocol.permute=true is not allowed for {n_sources} sources, at most for {_MOST_PERMUTED}: choose a "
+                "protocol that keeps their order"
+            )
         evaluate = BssEval(references, self.filter_length)
         pick = metrics.permuted if self.permute else metrics.in_order
         signals = chain([next(systems)[:1]], systems)  # the mixture is one estimate of all sources

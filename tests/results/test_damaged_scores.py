@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
@@ -40,6 +44,9 @@ SCORES: dict[str, tuple[Any, str]] = {
     "a score in words": (scores(sdr="1"), "without sdr"),
     "a metric that is a path": (scores(headline={"../x": "X"}, metrics=["../x"]), "metric whose name is none"),
     "a list of rows in rows": (scores(rows=[[1]]), "row without clip"),
+    "a number for a group": (scores(rows=[scores()["rows"][0] | {"group": 3}]), "whose group is none"),
+    "no time at all": (scores(rows=[scores()["rows"][0] | {"seconds": 0}]), "whose seconds are none"),
+    "hardly any time": (scores(rows=[scores()["rows"][0] | {"seconds": 1e-320}]), "whose seconds are none"),
     "no rows": (scores(rows=[]), "has no rows"),
     "a list for a protocol": (scores(protocol=[1]), "does not say by which protocol"),
     "a number for a name": (scores(clip=3), "row without clip"),
@@ -68,36 +75,74 @@ def test_a_file_of_scores_that_is_none_is_refused(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "place", [{"kind": "mir1k", "root": 3, "weights": 4}, {"kind": "mir1k", "root": "\0", "weights": "x"},
-              {"kind": "stems", "tracks": 5}, {"kind": "stems", "tracks": {"a_1_01": [1]}},
-              {"kind": "stems", "tracks": {"a_1_01": {"references": {"vocals": [3]}, "estimates": {"vocals": 4}}}}]
-)  # fmt: skip
+    "place",
+    [
+        {"kind": "mir1k", "root": 3, "weights": 4},
+        {"kind": 3},
+        {"kind": "stems", "tracks": 5},
+        {"kind": "stems", "tracks": {"a_1_01": [1]}},
+        {"kind": "stems", "tracks": {"a_1_01": {"references": {"vocals": [3]}, "estimates": {"vocals": 4}}}},
+    ],
+)
 def test_sounds_that_are_nowhere_are_left_out_of_a_report(place: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(scores(audio=place)))
     (part,) = make_report([tmp_path], tmp_path / "out").parts
     assert "are left out" in part.notes[0]
 
 
-HUGE = 10**9
-SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
-    "window_frames": ({"window_frames": HUGE}, r"settings that cannot be \(inference\.window_frames="),
-    "batch_windows": ({"batch_windows": HUGE}, r"settings that cannot be \(inference\.batch_windows="),
-    "segment_seconds": ({"segment_seconds": 1e-300}, r"settings that cannot be \(inference\.segment_seconds="),
-    "each in its bounds, not all together": (
-        {"window_frames": 16384, "context_frames": 8191, "fade_frames": 0},
-        r"says inference\.context_frames=8191, which leaves 2 of 16384 frames",
-    ),
+def archive(folder: Path, **entries: bytes) -> None:
+    """Write scores that name a ``worst.npz`` of these entries."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in entries.items():
+            file.writestr(f"{name.replace('_', '/')}.npy", data)
+    (folder / "worst.npz").write_bytes(content.getvalue())
+    named = {"worst.npz": hashlib.sha256(content.getvalue()).hexdigest()}
+    (folder / "scores.json").write_text(json.dumps(scores() | named))
+
+
+def npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def index_of(pairs: Any) -> bytes:
+    return npy(np.frombuffer(json.dumps(pairs).encode(), np.uint8))
+
+
+IMAGE = npy(np.zeros((4, 5), np.uint8))
+CLAIM = npy(np.zeros((4, 5), np.uint8)).replace(b"(4, 5), ", b"(10**15,)").replace(b"10**15", b"999999")
+WHOLE = {"index": index_of([["a_1_01", "vocals"], ["a_1_02", "vocals"]])}
+WHOLE |= {f"{n}_{kind}": IMAGE for n in range(2) for kind in ("mixture", "reference", "estimate")}
+ARCHIVES = {
+    "no index": {"0_mixture": IMAGE},
+    "an index that is no list": WHOLE | {"index": index_of(3)},
+    "an index that is no text": WHOLE | {"index": IMAGE},
+    "objects": WHOLE | {"index": npy(np.array([{}], object))},
+    "a missing picture": {"index": WHOLE["index"], "0_mixture": IMAGE},
+    "a picture of another size": WHOLE | {"0_estimate": npy(np.zeros((3, 5), np.uint8))},
+    "numbers for a picture": WHOLE | {"0_estimate": npy(np.zeros((4, 5)))},
+    "a row for a picture": WHOLE
+    | {f"0_{kind}": npy(np.zeros(5, np.uint8)) for kind in ("mixture", "reference", "estimate")},
+    "more than there is": WHOLE | {"0_mixture": CLAIM},
+    "no array": WHOLE | {"0_mixture": b"x"},
 }
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_settings_of_a_file_of_scores_have_the_bounds_of_a_card(kind: str, tiny_mir1k: Path, tmp_path: Path) -> None:
-    settings, words = SETTINGS[kind]
-    place = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": settings}
-    content = scores(clip="Ani_1_01", rows=None, audio=place) | {"rows": [scores(clip="Ani_1_01")["rows"][0]]}
-    (tmp_path / "scores.json").write_text(json.dumps(content))
+def test_spectrograms_that_are_as_they_should_be_are_drawn(tmp_path: Path) -> None:
+    archive(tmp_path, **WHOLE)
     (part,) = make_report([tmp_path], tmp_path / "out").parts
-    assert re.search(words, part.notes[0])
+    assert len(part.examples) == 2
+    assert part.notes == []
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_spectrograms_that_are_none_are_left_out_of_a_report(kind: str, tmp_path: Path) -> None:
+    archive(tmp_path, **ARCHIVES[kind])
+    (part,) = make_report([tmp_path], tmp_path / "out").parts
+    assert len(part.examples) < 2
+    assert "is damaged: evaluate again" in part.notes[0]
 
 
 def test_a_file_of_scores_without_an_end_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 import csv
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +14,19 @@ import pytest
 import torch
 
 from hourglass_sep import audio, report
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.dsp.stft import Spectrogram
+from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.results.report import Report, make_report
+from hourglass_sep.results.scores_file import write_results
 from hourglass_sep.results.show import show_report
 from hourglass_sep.results.tables import cell
+from hourglass_sep.scoring.evaluation import evaluate_all
+from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import summarise
 from hourglass_sep.support.errors import UserError
+from tests.helpers.clips import clip_of
+from tests.helpers.sounds import noise
 from tests.helpers.wandb_files import OfflineRun
 
 REPO = Path(__file__).resolve().parents[2]
@@ -227,7 +236,9 @@ def test_clips_without_a_score_are_left_out_and_counted(tmp_path: Path, out: Pat
     assert len([line for line in lines if line.startswith("- A dash")]) == 1
 
 
-def test_mir1k_has_rows_for_its_singers_and_other_songs_have_none(tmp_path: Path, out: Path) -> None:
+def test_old_scores_of_mir1k_have_rows_for_their_singers_and_those_of_other_songs_have_none(
+    tmp_path: Path, out: Path
+) -> None:
     make_report([write(tmp_path / "run", rows(noisy(9, 1)))], out)
     ani = table(out / "report.csv", group="Ani", metric="GNSDR")[0]
     assert ani["clips"] == "8"
@@ -239,20 +250,46 @@ def test_mir1k_has_rows_for_its_singers_and_other_songs_have_none(tmp_path: Path
     assert f"| Ani | 8 | {cell} |" in (out / "report.md").read_text()
     make_report([write(tmp_path / "songs", rows(noisy(9, 1)), audio={"kind": "stems"})], out)
     assert {row["group"] for row in table(out / "report.csv")} == {"all"}
-    assert "by singer" not in (out / "report.md").read_text()
+    assert "by group" not in (out / "report.md").read_text()
 
 
 def test_drawing_singers_widens_the_intervals_and_wants_singers(tmp_path: Path, out: Path) -> None:
     by_singer = {clip: value and value + 3 * len(clip.split("_")[0]) for clip, value in noisy(0, 1).items()}
     run = write(tmp_path / "run", rows(by_singer))
     widths = []
-    for resample in ("clip", "singer"):
+    for resample in ("clip", "group"):
         row = make_report([run], out, resample=resample).parts[0].scores[0]
         widths.append(row["high"] - row["low"])
     assert widths[1] > 1.5 * widths[0]
-    assert "draws of singers" in (out / "report.md").read_text()
-    with pytest.raises(UserError, match="MIR-1K"):
-        make_report([write(tmp_path / "songs", rows(noisy(9, 1)), audio={"kind": "stems"})], out, resample="singer")
+    assert "draws of groups" in (out / "report.md").read_text()
+    report.run([str(run), "-o", str(out), "--resample", "singer"])  # the earlier word
+    assert "draws of groups" in (out / "report.md").read_text()
+    with pytest.raises(UserError, match=r"do not say the group \(singer or artist\) of Ani_1_01: leave it out"):
+        make_report([write(tmp_path / "songs", rows(noisy(9, 1)), audio={"kind": "stems"})], out, resample="group")
+    with pytest.raises(UserError, match="all clips are of one group"):
+        make_report([write(tmp_path / "one", rows(noisy(9, 1, CLIPS[:5])))], out, resample="group")
+
+
+def test_a_group_called_all_is_not_taken_for_all_clips(tmp_path: Path, out: Path) -> None:
+    bands = [row | {"group": "all" if n < 3 else "x"} for n, row in enumerate(rows(noisy(9, 1)))]
+    part = make_report([write(tmp_path / "run", bands)], out).parts[0]
+    assert {(r["group"], r["clips"]) for r in part.scores} == {("all", 24), ("all (group)", 3), ("x", 21)}
+
+
+def test_clips_of_several_rates_are_weighed_by_their_seconds(tmp_path: Path, out: Path) -> None:
+    pair = [
+        row | {"n_samples": n, "seconds": s}
+        for row, (n, s) in zip(rows({"a": 1.0, "b": 4.0}), [(44100, 1.0), (16000, 2.0)], strict=True)
+    ]
+    part = make_report([write(tmp_path / "run", pair)], out).parts[0]
+    assert part.scores[0]["value"] == pytest.approx(1.0 / 3 + 4.0 * 2 / 3 + 1)  # nsdr is the second metric
+    same = [row | {"n_samples": n, "seconds": n / 16000} for row, n in zip(pair, (16000, 48000), strict=True)]
+    old = [{name: value for name, value in row.items() if name != "seconds"} for row in same]
+    values = [
+        make_report([write(tmp_path / name, content)], out).parts[0].scores[0]["value"]
+        for name, content in (("same", same), ("old", old))
+    ]
+    assert values[0] == values[1] == pytest.approx(4.25)
 
 
 def test_the_worst_clips_are_the_first_systems_lowest_scores(tmp_path: Path, out: Path) -> None:
@@ -275,54 +312,103 @@ def test_without_the_audio_everything_else_is_made_and_one_line_says_so(
 ) -> None:
     report.run([*map(str, two_runs(tmp_path)), "-o", str(out), "--worst", "3"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "warning: 3 spectrograms of worst clips are left out: no MIR-1K clips in /gone/MIR-1K"
+    assert line.startswith("warning: 3 spectrograms of worst clips are left out: ")
+    assert line.endswith(
+        "has no spectrograms, as scores of earlier versions: evaluate again for pictures of its worst clips"
+    )
     assert line.removeprefix("warning: ") in (out / "report.md").read_text()
     names = ["differences.csv", "nsdr.png", "report.csv", "report.md", "sir.png", "worst.csv"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert len(table(out / "worst.csv")) == 3
 
 
-def test_the_worst_clips_of_mir1k_are_separated_again(tiny_mir1k: Path, tmp_path: Path, out: Path) -> None:
-    clips = {clip.name: clip for clip in find_clips(tiny_mir1k)}
-    content = rows(noisy(9, 1, list(clips))) + rows(dict.fromkeys(clips, 50.0), source="accompaniment")
-    facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {"masks": "raw"}}
-    post = {"reconstruct": {"_target_": "hourglass_sep.inference.reconstruct.Misi", "iterations": 1}}
-    part = make_report([write(tmp_path / "run", content, audio=facts | {"post": post})], out, worst=2).parts[0]
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an evaluation of a small, untrained separator of three sources: six stereo clips at 22.05 kHz."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    sources = ("bass", "drums", "vocals")
+    torch.manual_seed(0)
+    separator = Separator(StackedHourglass(stacks=1, channels=4, depth=1, sources=3), Spectrogram(), sources=sources)
+    clips = []
+    for n in range(6):
+        stems = {name: noise(2, 14 * 22050, seed=3 * n + k, level=0.1) for k, name in enumerate(sources)}
+        clips.append(clip_of(folder / "clips" / f"song {n}", stems, 22050, f"band {n % 3}"))
+    protocol = load_protocol("si_sdr")
+
+    def keep(rows: Rows, worst: bytes) -> None:
+        write_results(folder / "run", rows, protocol, "model", {"audio": {"kind": "clips"}}, worst)
+
+    evaluate_all(separator.eval(), clips, protocol, {}, folder / "unfinished", 1, keep=keep)
+    assert list((folder / "unfinished").iterdir()) == []
+    return folder / "run"
+
+
+def test_the_worst_clips_are_drawn_from_what_the_evaluation_kept(evaluated: Path, out: Path) -> None:
+    part = make_report([evaluated], out, worst=4).parts[0]
+    assert part.notes == []
     assert [example.title for example in part.examples] == [
-        f"{row['rank']}. {row['clip']}, vocals: NSDR {row['NSDR']:.2f} dB" for row in part.worst
+        f"{r['rank']}. {r['clip']}, {r['source']}: SI-SDR {r['SI-SDR']:z.2f} dB" for r in part.worst
     ]
     assert (out / "worst.png").stat().st_size > 10_000
     assert "![worst](worst.png)" in (out / "report.md").read_text()
-    levels_db = part.examples[0].levels_db
-    sources = clips[part.worst[0]["clip"]].load().stacked(["accompaniment", "vocals"])[:, 0]
-    window = torch.hann_window(1024)
-    spectra = torch.stft(
-        torch.stack([*sources, sources.sum(0)]), 1024, 256, window=window, return_complex=True, pad_mode="constant"
-    ).abs()[:, :512]
-    expected = 20 * (spectra / spectra[2].max()).log10().numpy()
-    np.testing.assert_allclose(levels_db["mixture"], expected[2], atol=0.1)
-    np.testing.assert_allclose(levels_db["reference"], expected[1], atol=0.1)
-    plain = make_report([write(tmp_path / "plain", content, audio=facts)], out, worst=2).parts[0].examples[0].levels_db
-    assert np.abs(levels_db["estimate"] - plain["estimate"]).max() > 1
-    assert np.abs(levels_db["estimate"] - expected[1]).mean() > 1
-    assert np.abs(levels_db["estimate"] - expected[2]).mean() > 1
+    clip, source = part.worst[0]["clip"], part.worst[0]["source"]
+    stems = {path.stem: audio.read(path)[0] for path in (evaluated.parent / "clips" / clip).glob("*.wav")}
+
+    def spectrum(waveform: torch.Tensor) -> torch.Tensor:
+        low = audio.resample(waveform[:, : 12 * 22050].mean(0), 22050, 16000)
+        window = torch.hann_window(1024)
+        return torch.stft(low, 1024, 256, window=window, return_complex=True, pad_mode="constant").abs()[:512]
+
+    mixture = spectrum(torch.stack([*stems.values()]).sum(0))
+    levels = part.examples[0].levels_db
+    assert part.examples[0].seconds == pytest.approx(12.0, abs=0.05)
+    for kind, expected in (("mixture", mixture), ("reference", spectrum(stems[source]))):
+        decibels = 20 * (expected / mixture.max()).log10().clamp_min(-127.5 / 20)
+        heard = slice(0, 480)  # below the resampler's cut-off
+        np.testing.assert_allclose(levels[kind][heard], decibels[heard], atol=0.26)  # steps of 0.5 dB
+    assert np.abs(levels["estimate"] - levels["reference"]).mean() > 1
 
 
-def test_settings_that_the_separator_lacks_leave_out_the_spectrograms(
-    tiny_mir1k: Path, tmp_path: Path, out: Path
+def test_reports_say_in_one_line_that_pictures_need_a_new_evaluation(
+    evaluated: Path, tmp_path: Path, out: Path
 ) -> None:
-    content = rows(noisy(9, 1, [clip.name for clip in find_clips(tiny_mir1k)]))
-    for n, (weights, part_of_facts, settings, words) in enumerate(
+    content = json.loads((evaluated / "scores.json").read_text())
+    damaged = (evaluated / "worst.npz").read_bytes()[:-30]
+    for n, (change, worst, words) in enumerate(
         [
-            ("default", "inference", {"colour": "red"}, "colour"),
-            ("gone.ckpt", "inference", {}, "gone.ckpt"),
-            ("default", "post", {"refine": {"_target_": "os.system"}}, "os.system"),
+            ({"worst.npz": ""}, None, "has no spectrograms, as scores of earlier versions"),
+            ({}, None, r"worst.npz cannot be read \(No such file"),
+            ({}, b"others", "is not the one of"),
+            ({"worst.npz": hashlib.sha256(damaged).hexdigest()}, damaged, "is damaged"),
         ]
     ):
-        facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": weights, part_of_facts: settings}
-        part = make_report([write(tmp_path / f"run{n}", content, audio=facts)], out).parts[0]
+        run = tmp_path / f"run{n}"
+        run.mkdir()
+        (run / "scores.json").write_text(json.dumps(content | change))
+        if worst is not None:
+            (run / "worst.npz").write_bytes(worst)
+        part = make_report([run], out).parts[0]
         assert part.examples == []
-        assert words in part.notes[0]
+        (note,) = part.notes
+        assert re.search(rf"10 spectrograms of worst clips are left out: .*{words}.*: evaluate again", note)
+        assert "\n" not in note
+
+
+def test_clips_that_were_not_among_the_worst_are_left_out_of_the_pictures(evaluated: Path, out: Path) -> None:
+    part = make_report([evaluated], out, metric="si_sdri", worst=18).parts[0]
+    assert len(part.examples) == 18  # ten of each source were kept, there are six
+    part = make_report([evaluated], out, compare=["mixture", "model"]).parts[0]
+    assert part.notes[0].endswith("has spectrograms of model only, not of mixture")
+
+
+def test_groups_get_tables_and_are_drawn_whatever_the_data_set(evaluated: Path, out: Path) -> None:
+    part = make_report([evaluated], out, resample="group").parts[0]
+    assert part.pool.sources == ["vocals", "bass", "drums"]
+    assert {record["group"] for record in part.scores} == {"all", "band 0", "band 1", "band 2"}
+    text = (out / "report.md").read_text()
+    assert "by group" in text
+    assert "draws of groups" in text
+    assert "| band 1 | 2 |" in text
 
 
 def test_the_worst_clips_of_folders_of_stems_are_read(tmp_path: Path, out: Path) -> None:
@@ -345,7 +431,7 @@ def test_the_worst_clips_of_folders_of_stems_are_read(tmp_path: Path, out: Path)
     assert "drums.wav does not exist" in note
 
     def shape(waveform: torch.Tensor) -> Any:
-        mono = audio.resample(waveform.mean(0), 44100, SAMPLE_RATE_HZ)
+        mono = audio.resample(waveform.mean(0), 44100, 16000)
         window = torch.hann_window(1024)
         return torch.stft(mono, 1024, 256, window=window, return_complex=True, pad_mode="constant").abs()[:300].numpy()
 
@@ -414,7 +500,7 @@ def test_names_are_drawn_and_shown_as_they_are(tmp_path: Path, out: Path) -> Non
     assert "\\$^\\$" in labels  # what matplotlib shows as $^$
 
 
-def test_no_more_than_twenty_clips_are_drawn(tiny_mir1k: Path, tmp_path: Path, out: Path) -> None:
+def test_no_more_than_twenty_clips_are_drawn(tmp_path: Path, out: Path) -> None:
     names = [f"{clip}_{n}" for clip in CLIPS for n in range(2)]
     part = make_report([write(tmp_path / "run", rows(noisy(9, 1, names)))], out, worst=100).parts[0]
     assert len(part.worst) == len(names)
@@ -469,14 +555,10 @@ def test_the_terminal_shows_every_number_within_100_columns(
 
 
 def test_tables_and_pictures_go_to_an_offline_wandb_run(
-    tiny_mir1k: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    facts = {"kind": "mir1k", "root": str(tiny_mir1k), "weights": "default", "inference": {}}
-    names = [clip.name for clip in find_clips(tiny_mir1k)]
-    content = rows(noisy(9, 1, names)) + rows(noisy(8, 2, names), "other")
-    run = write(tmp_path / "run", content, audio=facts)
-    report.run([str(run), "-o", str(out), "--wandb", "--worst", "2", "--compare", "model", "other"])
+    report.run([str(evaluated), "-o", str(out), "--wandb", "--worst", "2", "--compare", "model", "mixture"])
     logged = OfflineRun(out)
     assert logged.exit_code == 0
     (tables,) = logged.history
@@ -485,8 +567,8 @@ def test_tables_and_pictures_go_to_an_offline_wandb_run(
         "report/scores": "table-file",
         "report/differences": "table-file",
         "report/worst": "table-file",
-        "report/nsdr": "image-file",
-        "report/sir": "image-file",
+        "report/si_sdr": "image-file",
+        "report/si_sdri": "image-file",
         "report/worst_spectrograms": "image-file",
     }
     files = logged.folder / "files"

@@ -191,3 +191,20 @@ def test_finished_clips_are_kept_where_the_scores_cannot_be_written(
         evaluate_all(tiny_separator, clips, load_protocol("si_sdr"), {}, tmp_path, 1, keep=full)
     (journal,) = tmp_path.glob("*.jsonl")
     assert len(journal.read_text().splitlines()) == 2
+
+
+def test_long_clips_are_scored_by_fewer_workers_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(4)
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1 << 20, "SC_PAGE_SIZE": 4096}.__getitem__)  # 4 GiB
+    used: list[str] = []
+
+    def count(clip: str) -> list[dict[str, Any]]:
+        used.append(threading.current_thread().name)
+        time.sleep(0.05)
+        return rows_of(clip)
+
+    for bytes_each, most in ((1 << 20, 4), (1 << 30, 2), (1 << 40, 1)):
+        used.clear()
+        score_all(count, clips(6), Journal(None, FACTS), bytes_each=bytes_each)
+        assert len(set(used)) == most
+    torch.set_num_threads(1)

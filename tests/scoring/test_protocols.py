@@ -1,5 +1,6 @@
 import csv
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.support.errors import UserError
 from hourglass_sep.support.paths import CONFIG_DIR
 from tests.helpers.runs import composed
-from tests.helpers.sounds import museval_bss_eval, noise
+from tests.helpers.sounds import museval_bss_eval, musevals, noise
 
 STUDY = Path(__file__).parents[2] / "experiments" / "protocols"
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml"))
@@ -26,7 +27,7 @@ def changed(*overrides: str) -> Any:
 
 
 def test_the_protocols_are_those_of_the_field() -> None:
-    assert {"mir1k", "park2018", "mir1k_8k", "si_sdr", "museval_v4"} <= set(NAMES)
+    assert {"mir1k", "park2018", "park2018_dsd100", "mir1k_8k", "si_sdr", "museval_v4"} <= set(NAMES)
     assert composed("evaluate").protocol.name == "mir1k"
 
 
@@ -53,6 +54,7 @@ def test_protocols_have_hashes_of_their_own_that_do_not_change_by_themselves() -
         ("mir1k", "protocol.mixture=mean"),
         ("mir1k", "protocol.average=mean"),
         ("mir1k", "protocol.sample_rate_hz=8000"),
+        ("mir1k", "+protocol.channels=mono"),
         ("museval_v4", "protocol.window_seconds=2"),
         ("museval_v4", "protocol.hop_seconds=0.5"),
     ],
@@ -72,6 +74,7 @@ def test_words_do_not_change_the_hash() -> None:
         ("protocol.filter_length=100000", "at most 4096"),
         ("protocol.mixture=product", "sum, mean"),
         ("protocol.average=best", "length_weighted_mean"),
+        ("+protocol.channels=stereo", "protocol.channels='stereo' is not allowed: choose from mono"),
         ("protocol.permute=3", "protocol.permute=3"),
         ("protocol.sample_rate_hz=-1", "protocol.sample_rate_hz=-1"),
     ],
@@ -176,4 +179,47 @@ def test_the_numbers_in_the_docs_are_those_on_record() -> None:
             key = names.get(label, label)
             values = [recorded[protocol, key, source, metric]["value"] for source in ("vocals", "accompaniment")]
             assert cell == " / ".join(f"{float(value):.2f}" for value in values), (label, protocol)
-    assert {r["hash"] for r in rows} == {load_protocol(name).hash for name in NAMES}
+    assert {r["hash"] for r in rows} == {load_protocol(name).hash for name in {name for name, _ in columns}}
+
+
+def test_park2018_dsd100_is_mir_evals_sdr_of_each_source_alone_averaged_to_mono_and_upsampled() -> None:
+    """As the paper's code: one reference and one estimate at a time, the mean of the channels, at the song's rate."""
+    references = noise(4, 2, 9000)
+    estimates = resample(references + 0.5 * references.roll(1, 0) + 0.2 * noise(4, 2, 9000, seed=1), 44100, 8000)
+    upsampled = resample(estimates, 8000, 44100, 9000)
+    protocol = load_protocol("park2018_dsd100")
+    found = protocol.score(references, {"model": upsampled}, 44100)["model"]["sdr"]
+    theirs = [musevals(references[s].mean(0)[None], upsampled[s].mean(0)[None])[0][0] for s in range(4)]
+    np.testing.assert_allclose(found.numpy(), theirs, atol=1e-6)
+    assert (protocol.average, next(iter(protocol.headline.items()))) == ("median", ("sdr", "SDR"))
+
+
+def test_a_mixture_that_is_given_is_scored_in_place_of_the_sum() -> None:
+    references, given = noise(2, 1, 4000), noise(1, 4000, seed=1)
+    for name in NAMES:
+        scores = load_protocol(name).score(references, {"model": given.expand_as(references)}, 8000, given)
+        metric = load_protocol(name).metrics[0]
+        torch.testing.assert_close(scores[MIXTURE][metric], scores["model"][metric], atol=1e-6, rtol=0)
+
+
+def test_systems_are_compared_one_by_one_where_they_are_long_with_equal_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = noise(3, 2, 4000)
+    systems = {f"system {seed}": references + noise(3, 2, 4000, seed=seed) for seed in (1, 2, 3)}
+    at_once = load_protocol("mir1k").score(references, systems, 8000)
+    held: list[int] = []
+
+    class Lazy(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            held.append(sum(reference() is not None for reference in made))
+            estimate = super().__getitem__(name).clone()
+            made.append(weakref.ref(estimate))
+            return estimate
+
+    made: list[weakref.ref[torch.Tensor]] = []
+    monkeypatch.setattr("hourglass_sep.scoring.protocols._MOST_VALUES", 1)
+    apart = load_protocol("mir1k").score(references, Lazy(systems), 8000)
+    assert held == [0, 0, 0]  # each is released before the next is asked for
+    for name, scores in at_once.items():
+        for metric, values in scores.items():
+            if (name, metric) != (MIXTURE, "sar"):
+                torch.testing.assert_close(apart[name][metric], values, atol=1e-7, rtol=0)

@@ -6,25 +6,30 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
+from torch import Tensor
 
+from hourglass_sep.data.clips import Clip, Part
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.dsp.masks import ideal_binary_mask, ideal_ratio_mask, phase_sensitive_mask
 from hourglass_sep.dsp.stems import MIXTURE, SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.reconstruct import Misi
 from hourglass_sep.inference.refinement.refine import NmfRefinement
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.evaluation import _fingerprint, evaluate, evaluate_all
 from hourglass_sep.scoring.metrics import bss_eval_sources, si_sdr
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.scoring.rows import summarise
 from hourglass_sep.scoring.systems import Model, OracleMask, RepetSim, Stack, System, repeating_part
-from hourglass_sep.support.errors import SettingError, UserError
-from tests.helpers.clips import mir1k_clips
+from hourglass_sep.support.errors import DataError, SettingError, UserError
+from tests.helpers.clips import clip_of, mir1k_clips
 from tests.helpers.runs import composed
 from tests.helpers.sounds import noise
 
 MIR1K = load_protocol("mir1k")
+FOUR = ("bass", "drums", "other", "vocals")
 PAIR: Any = SimpleNamespace(sources=SOURCES)  # all that a system without masks asks of a separator
 EVERYTHING = instantiate(composed("evaluate").baselines)
 
@@ -203,3 +208,67 @@ def test_bad_settings_are_named() -> None:
         RepetSim(max_similar=0)
     with pytest.raises(ValueError, match="repet_sim"):
         RepetSim(window_seconds=0)
+
+
+def four_stems(folder: Path, seconds: float = 1.0, mixture: bool = False) -> Clip:
+    stems = {name: noise(2, round(44100 * seconds), seed=n, level=0.1) for n, name in enumerate(FOUR)}
+    whole = sum(stems.values()) + 0.01 * noise(2, round(44100 * seconds), seed=9)
+    return clip_of(folder, stems, 44100, "a band", whole if mixture else None)
+
+
+@pytest.fixture
+def of_four() -> Separator:
+    torch.manual_seed(0)
+    return Separator(StackedHourglass(stacks=2, channels=4, depth=1, sources=4), Spectrogram(), sources=FOUR).eval()
+
+
+@pytest.mark.parametrize("name", ["mir1k", "park2018", "park2018_dsd100", "museval_v4", "si_sdr"])
+def test_stereo_songs_of_four_stems_are_scored_by_every_protocol(name: str, of_four: Separator, tmp_path: Path) -> None:
+    protocol = load_protocol(name)
+    baselines = {key: system for key, system in EVERYTHING.items() if key != "repet_sim"} | {"stack_1": Stack(1)}
+    (rows,) = [evaluate(of_four, four_stems(tmp_path / "song", 1.5), protocol, baselines)]
+    assert {(r["clip"], r["group"], r["n_samples"], r["seconds"]) for r in rows} == {("song", "a band", 66150, 1.5)}
+    assert [r["source"] for r in rows[:4]] == list(FOUR)
+    scores = {(r["system"], r["source"]): r[protocol.metrics[0]] for r in rows}
+    for source in FOUR:
+        assert scores["ideal ratio mask", source] > scores[MIXTURE, source] + 0.1  # noise up to 22 kHz, masks to 4
+
+
+def test_the_mixtures_file_is_separated_and_scored_unless_the_sum_is_asked_for(
+    of_four: Separator, tmp_path: Path
+) -> None:
+    protocol, clip, given = load_protocol("si_sdr"), four_stems(tmp_path / "song", mixture=True), []
+
+    class Echo:
+        def __call__(self, mixture: Tensor, references: Tensor, sample_rate_hz: int, separator: Separator) -> Tensor:
+            given.append(mixture)
+            return mixture.expand_as(references)
+
+    for rule in ("file", "sum"):
+        rows = evaluate(of_four, clip, protocol, {"echo": Echo()}, rule)
+        scores = {(r["system"], r["source"]): r["si_sdr"] for r in rows}
+        assert all(scores["echo", source] == pytest.approx(scores[MIXTURE, source]) for source in FOUR)
+    stems = clip.load()
+    torch.testing.assert_close(given[0], stems[MIXTURE])
+    torch.testing.assert_close(given[1], stems.stacked(FOUR).sum(0))
+    assert not torch.allclose(given[0], given[1], atol=1e-3)
+
+
+def test_repet_sim_is_refused_for_other_sources_before_a_clip_is_read(of_four: Separator, tmp_path: Path) -> None:
+    gone = Clip("gone", "", {name: [Part(tmp_path / "gone.wav")] for name in FOUR})
+    with pytest.raises(SettingError, match=r"separate bass, drums, other, vocals: leave it out with ~baselines.repet_"):
+        evaluate_all(of_four, [gone], MIR1K, EVERYTHING)
+    with pytest.raises(SettingError, match="separate one, two"):
+        RepetSim().check(["one", "two"])
+    RepetSim().check(["vocals", "instrumental"])
+    with pytest.raises(DataError, match=r"gone.wav does not exist"):
+        evaluate_all(of_four, [gone], MIR1K, {})
+    with pytest.raises(DataError, match="gone has no stem drums, vocals, which the weights separate"):
+        evaluate_all(of_four, [Clip("gone", "", {"bass": [], "other": []})], MIR1K, {})
+
+
+def test_repet_sim_compares_the_frames_of_songs_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    magnitude = torch.rand(20, 150, generator=torch.Generator().manual_seed(0))
+    whole = repeating_part(magnitude, 9, 3)
+    monkeypatch.setattr("hourglass_sep.scoring.systems._MOST_SIMILARITIES", 150 * 7)
+    torch.testing.assert_close(repeating_part(magnitude, 9, 3), whole)
