@@ -128,9 +128,8 @@ def card(run: Path, checkpoint: Path) -> dict[str, Any]:
 
 def score_card(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Average scores of each source in dB, and the 95 % interval of GNSDR over clips, with the protocol."""
-    card: dict[str, Any] = {
-        "protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description", "average")}
-    }
+    kept = ("name", "hash", "description", "average")
+    card: dict[str, Any] = {"protocol": {key: scores["protocol"][key] for key in kept}}
     for source, averages in scores["summary"][scores["model"]].items():
         rows = [row for row in scores["rows"] if (row["system"], row["source"]) == (scores["model"], source)]
         found = interval(

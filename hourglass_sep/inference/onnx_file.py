@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.support.errors import UserError
@@ -71,7 +72,7 @@ def _write(separator: Separator, path: Path) -> None:
     model = onnx.load(path)
     model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = n_freq  # the tracer lost it
     model.doc_string = __doc__ or ""
-    facts = {"format": "hourglass_sep_onnx/1", "sources": ",".join(separator.sources)}
+    facts = {"format": "hourglass_sep_onnx/1", "sources": ",".join(SOURCES)}
     facts |= {key: str(value) for key, value in (separator.spectrogram.config | separator.settings).items()}
     onnx.helper.set_model_props(model, facts)
     onnx.save(model, path)
