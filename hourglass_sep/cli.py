@@ -10,14 +10,16 @@ import runpy
 import sys
 
 from hourglass_sep import __version__
+from hourglass_sep.support.paths import import_from_here
 
 COMMANDS = {
     "demo": "train, score and separate on synthetic songs, in under five minutes",
     "train": "train a network: key=value ..., as python -m hourglass_sep.train",
-    "evaluate": "score weights on MIR-1K: key=value ..., as python -m hourglass_sep.evaluate",
+    "evaluate": "score weights on a data set: key=value ..., as python -m hourglass_sep.evaluate",
     "score": "score any tool's stems: --reference DIR --estimate DIR",
     "report": "tables, intervals and plots of scores: SCORES.json ... -o FOLDER",
-    "separate": "separate songs: FILE ... -o FOLDER",
+    "separate": "separate songs into stems: FILE ... -o FOLDER",
+    "models": "list weights: sources, rate, size, scores, data, licence",
     "export": "write the mask network as ONNX: -n NAME -o FILE.onnx",
     "doctor": "what works here: versions, devices, formats, weights, data, a self-test",
 }
@@ -53,7 +55,7 @@ def main() -> None:
         raise SystemExit(2)
     del sys.argv[1]
     if command in _CONFIGURED:
-        sys.path.insert(0, "")  # as python -m has it: configs may name classes of the user's own
+        import_from_here()  # configs may name classes of the user's own
     runpy.run_module(f"hourglass_sep.{command}", run_name="__main__", alter_sys=True)
 
 

@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     from hourglass_sep import audio
     from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
     from hourglass_sep.data.synthetic.synthesis import synthesize_song
+    from hourglass_sep.dsp.stems import SOURCES, Stems
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.plotting.separation import picture
     from hourglass_sep.songs.separate_song import separate_file
@@ -43,8 +44,10 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     audio.write(song, sources.sum(0, keepdim=True), SAMPLE_RATE_HZ)
     stems = separate_file(separator, song, folder, overwrite=True)
     drawing = folder / "song.png"
-    seconds = slice(0, 6 * SAMPLE_RATE_HZ)
-    picture(separator, sources.sum(0)[seconds], SAMPLE_RATE_HZ, sources[:, seconds]).savefig(drawing)
+    drawn = sources[:, : 6 * SAMPLE_RATE_HZ]
+    known = Stems(dict(zip(SOURCES, drawn, strict=True)), SAMPLE_RATE_HZ)
+    references = known.stacked(separator.sources) if known.keys() >= {*separator.sources} else None
+    picture(separator, drawn.sum(0), SAMPLE_RATE_HZ, references).savefig(drawing)
 
     made = {"song": song, "stems": stems[0].parent, "picture": drawing, "scores": folder / "scores.csv"}
     made["checkpoint"] = best_checkpoint(cfg)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.paths import import_from_here
 from hourglass_sep.support.terminal import complain, or_exit, tell_path
 
 
@@ -15,6 +16,8 @@ def parser() -> argparse.ArgumentParser:
     """Build the argument parser."""
     result = argparse.ArgumentParser(prog="hourglass-sep export", description="Write the mask network as ONNX.")
     result.add_argument("-n", "--name", default="default", help="a name that ships, or a checkpoint file (%(default)s)")
+    trust = "import the network class of a checkpoint from this package, and run its code; may be repeated"
+    result.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=trust)
     result.add_argument("-o", "--out", type=Path, metavar="FILE.onnx", help="(the weights' name, in this folder)")
     result.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     return result
@@ -42,7 +45,9 @@ def run(arguments: Sequence[str] | None = None) -> Path:
         raise UserError(f"{out} does not end in .onnx: choose another name with -o")
     if out.exists() and not options.overwrite:
         raise UserError(f"{out} exists: replace it with --overwrite, or choose another file with -o")
-    separator = Separator.load(options.name)
+    if options.trust:
+        import_from_here()
+    separator = Separator.load(options.name, trust=options.trust)
     complain(export(separator, out, options.overwrite))
     return out
 

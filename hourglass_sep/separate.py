@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.checkpoints.shipped import shipped_card, shipped_names, shipped_summary
 from hourglass_sep.inference.choices import HIGH_BANDS
-from hourglass_sep.songs.choices import BIT_DEPTHS, CLIP_MODES, FILENAME, FORMAT_NAMES, OTHER_METHODS, OUT
+from hourglass_sep.songs.choices import BIT_DEPTHS, CLIP_MODES, FILENAME, FORMAT_NAMES, OTHER_METHODS, OUT, check_stems
 from hourglass_sep.support.devices import DEVICES
-from hourglass_sep.support.errors import UserError
+from hourglass_sep.support.errors import CheckpointError, UserError
+from hourglass_sep.support.paths import import_from_here
 from hourglass_sep.support.terminal import clean, complain, have_streams, show_traceback, stopped_by_signals, tell
 
 if TYPE_CHECKING:  # they import torch
@@ -38,13 +39,23 @@ class _Parser(argparse.ArgumentParser):
         super().error(clean(message))
 
 
+class _ListModels(argparse.Action):
+    """Option that lists the weights that ship and ends the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from hourglass_sep.songs.model_table import show_models
+
+        show_models([shipped_summary(name) for name in shipped_names()])
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the argument parser. Options that Demucs has, too, have Demucs' names and meaning."""
     from hourglass_sep.inference.options import names  # nothing here imports torch, so that --help is fast
 
     result = _Parser(
         prog="hourglass-sep separate",
-        description="Separate songs into vocals and accompaniment.",
+        description="Separate songs into stems.",
         epilog="Names that begin with a dash go behind --, as in: hourglass-sep separate -- -song.wav",
     )
     add = result.add_argument_group("songs").add_argument
@@ -63,10 +74,18 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument_group("separation").add_argument
     add("-n", "--name", default="default", help="weights: a name that ships, or a checkpoint file (%(default)s)")
+    add("--list-models", action=_ListModels, nargs=0, help="list the weights that ship, and exit")
+    add(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="import the network class of a checkpoint from this package, and run its code; may be repeated",
+    )
     add("-d", "--device", default="auto", choices=DEVICES, help="(%(default)s)")
     add("--refine", default="none", choices=names("refine"), help="of the masks (%(default)s)")
     add("--reconstruct", default="mixture_phase", choices=names("reconstruct"), help="of the sounds (%(default)s)")
-    add("--high-band", choices=HIGH_BANDS, help="above 4 kHz (what the weights came with)")
+    add("--high-band", choices=HIGH_BANDS, help="above the network's band (what the weights came with)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="a setting: refine.rank=60")
     add = result.add_argument_group("stems").add_argument
     add("-o", "--out", type=Path, default=Path(OUT), metavar="FOLDER", help="where to (%(default)s)")
@@ -75,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
         default=FILENAME,
         help="with {folder}, {track}, {trackext}, {stem}, {ext} (%(default)s)",
     )
-    add("--stems", metavar="A,B", help=f"which to write ({','.join(SOURCES[::-1])})")
-    add("--two-stems", choices=SOURCES, metavar="STEM", help="write STEM and no_STEM, the rest")
+    add("--stems", metavar="A,B", help="which to write (all that the weights have)")
+    add("--two-stems", metavar="STEM", help="write STEM and no_STEM, the rest")
     add("--other-method", default="add", choices=OTHER_METHODS, help="how no_STEM is made: the other stems added up, "
         "the song minus STEM, or not at all (%(default)s)")  # fmt: skip
     add("--format", default=FORMAT_NAMES[0], choices=FORMAT_NAMES, help="(%(default)s)")
@@ -110,19 +129,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         UserError: no song can be started: options contradict each other, or files would be replaced.
     """
     options = parser().parse_args(arguments)
+    if options.stems is not None and options.two_stems is not None:
+        raise UserError("--stems and --two-stems do not go together: leave one out")
+    if options.overwrite and options.skip_existing:
+        raise UserError("--overwrite and --skip-existing do not go together: leave one out")
+    stems = None if options.stems is None else [name.strip() for name in options.stems.split(",")]
+    sources = _sources(options.name)
+    check_stems(stems, options.two_stems, sources)  # before torch is imported, for weights that ship
+
     from hourglass_sep.songs.batch import separate_all
     from hourglass_sep.songs.console import BatchLog
     from hourglass_sep.songs.plan import Output, plan
     from hourglass_sep.songs.search import find_songs, names_on
 
-    if options.stems is not None and options.two_stems is not None:
-        raise UserError("--stems and --two-stems do not go together: leave one out")
-    if options.overwrite and options.skip_existing:
-        raise UserError("--overwrite and --skip-existing do not go together: leave one out")
     output = Output(
         folder=options.out,
         filename=options.filename,
-        stems=Output.stems if options.stems is None else [name.strip() for name in options.stems.split(",")],
+        stems=stems,
         two_stems=options.two_stems,
         other_method=options.other_method,
         format=options.format,
@@ -134,17 +157,34 @@ def run(arguments: Sequence[str] | None = None) -> int:
         picture=options.plot,
         overwrite=options.overwrite,
         skip_existing=options.skip_existing,
+        sources=sources,
     )
     log = BatchLog(options.quiet, options.json)
     songs = find_songs(options.songs, options.recursive, names_on(sys.stdin), options.out, log.note)
     jobs = plan(songs, output)
     to_do = any(job.error is None and not job.skipped for job in jobs)
-    separator = _separator(options, log) if to_do else None
+    separator = _separator(options, log, sources) if to_do else None
     separate_all(separator, jobs, output, log, options.verbose)
     return log.finish()
 
 
-def _separator(options: argparse.Namespace, log: BatchLog) -> Separator:
+def _sources(name: str) -> tuple[str, ...]:
+    """Sources of weights, as their card says; nothing is built, and torch is imported for checkpoint files only."""
+    if name in shipped_names():
+        return tuple(shipped_card(name)["sources"])
+    from hourglass_sep.checkpoints import store
+    from hourglass_sep.dsp.stems import read_sources
+
+    description, _ = store.read_unbuilt(store.located(name))
+    return tuple(read_sources(description["sources"]))
+
+
+def _separator(options: argparse.Namespace, log: BatchLog, sources: Sequence[str]) -> Separator:
+    """The separator that the options describe, on its device.
+
+    Raises:
+        UserError: it cannot be made, or has other sources than before.
+    """
     from hourglass_sep.inference.options import GROUPS, load_options
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.support.devices import choose_device, explain_device
@@ -153,7 +193,11 @@ def _separator(options: argparse.Namespace, log: BatchLog) -> Separator:
     if options.high_band is not None:
         changes["high_band"] = options.high_band
     device = choose_device(options.device)
-    separator = Separator.load(options.name, **changes).to(device)
+    if options.trust:
+        import_from_here()
+    separator = Separator.load(options.name, trust=options.trust, **changes).to(device)
+    if separator.sources != tuple(sources):
+        raise CheckpointError(f"{options.name} is another file than a moment ago: run the command again")
     log.begin(explain_device(options.device, device))
     return separator
 

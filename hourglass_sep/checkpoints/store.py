@@ -44,9 +44,15 @@ def shipped_path(name: str) -> Path:
     return path
 
 
-def shipped_cards() -> dict[str, dict[str, Any]]:
-    """The cards of the weights that ship, by name."""
-    return {name: upgraded(read_card(shipped_path(name).with_suffix(".json"))) for name in _shipped()}
+def located(name_or_path: str | Path) -> Path:
+    """File of weights by its path (it has a dot or a slash), or of weights that ship by their name.
+
+    Raises:
+        CheckpointError: no weights of that name.
+    """
+    text = str(name_or_path)
+    is_path = isinstance(name_or_path, Path) or "/" in text or "." in text
+    return Path(text) if is_path else shipped_path(text)
 
 
 def read(
@@ -64,6 +70,28 @@ def read(
             package that was not named.
     """
     path = at_home(path)
+    description, weights = read_unbuilt(path)
+    with described_by(path):
+        drawn = network if network is not None else rebuild.draw(description["network"], trust)
+        reason = rebuild.misfit(weights, drawn.state_dict())
+    if reason:
+        raise CheckpointError(f"{path} {reason}: give another file")
+    return description, weights
+
+
+def read_unbuilt(path: str | Path) -> tuple[dict[str, Any], dict[Any, Any]]:
+    """The description of a checkpoint's separator and the file's weights, before any class is imported.
+
+    Args:
+        path: file of the checkpoint.
+
+    Returns:
+        A valid description, see `hourglass_sep.checkpoints.card.problem`, and weights that may not fit its network.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+    """
+    path = at_home(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file: give a checkpoint, or a name that ships: {_shipped()}")
     description, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
@@ -73,10 +101,6 @@ def read(
     reason = problem(description)
     if not reason:
         description["network"], reason = rebuild.current_arguments(description["network"])
-    if not reason:
-        with described_by(path):
-            drawn = network if network is not None else rebuild.draw(description["network"], trust)
-            reason = rebuild.misfit(weights, drawn.state_dict())
     if reason:
         raise CheckpointError(f"{path} {reason}: give another file")
     return description, weights

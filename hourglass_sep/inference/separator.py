@@ -169,8 +169,7 @@ class Separator(nn.Module):
     @classmethod
     def load(cls, name_or_path: str | Path, **changes: Any) -> Separator:
         """`from_checkpoint` for a path (it has a dot or a slash), `from_pretrained` for a name, with its arguments."""
-        is_path = isinstance(name_or_path, Path) or "/" in name_or_path or "." in name_or_path
-        return (cls.from_checkpoint if is_path else cls.from_pretrained)(str(name_or_path), **changes)
+        return cls.from_checkpoint(store.located(name_or_path), **changes)
 
     def separate(
         self,

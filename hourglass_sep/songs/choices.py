@@ -1,4 +1,13 @@
-"""Choices of the ``separate`` command, importable without torch, so that ``--help`` is fast."""
+"""Choices of the ``separate`` command and its stems, importable without torch, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PureWindowsPath
+
+from hourglass_sep.support.errors import SettingError
 
 FORMAT_NAMES = ("wav", "flac", "mp3", "ogg")
 """Formats of stems, by suffix: the keys of `hourglass_sep.audio.FORMATS`."""
@@ -14,3 +23,58 @@ OUT = "separated"
 
 FILENAME = "{track}/{stem}.{ext}"
 """Default pattern of a stem's path below that folder."""
+
+_FIRST = "vocals"
+
+
+def in_written_order(sources: Sequence[str]) -> list[str]:
+    """Sources in the order in which their stems are written: vocals first, then as in the weights."""
+    return sorted(sources, key=lambda source: source != _FIRST)
+
+
+def check_stems(stems: Sequence[str] | None, two_stems: str | None, sources: Sequence[str]) -> None:
+    """Check ``--stems`` and ``--two-stems``.
+
+    Args:
+        stems: stems to write; None for all.
+        two_stems: the stem to write together with the rest, if that is asked for.
+        sources: sources of the weights.
+
+    Raises:
+        SettingError: a stem is not among the sources, or there is none.
+    """
+    there = ", ".join(in_written_order(sources))
+    if stems is not None and not stems:
+        raise SettingError(f"--stems is empty: choose from {there}")
+    for option, names in (("--stems", stems or ()), ("--two-stems", () if two_stems is None else (two_stems,))):
+        for name in names:
+            if name not in sources:
+                lowered = {source.casefold(): source for source in sources}
+                near = difflib.get_close_matches(name.casefold(), lowered, 1)
+                guess = f"did you mean {lowered[near[0]]}? " if near else ""
+                raise SettingError(f"{option} {name!r} is no stem of these weights: {guess}they have {there}")
+
+
+def file_names(sources: Sequence[str]) -> dict[str, str]:
+    """Names of sources in file names, which differ and are valid on file systems that ignore case, and on Windows.
+
+    They do not end in dots or spaces, and begin with a letter or digit as the names of sources do, so that none is
+    ``..``. Of names that would be one, the later ones are numbered.
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for source in sources:
+        base = source.rstrip(". ")
+        base = f"{base}_" if PureWindowsPath(base).is_reserved() else base
+        name, number = base, 1
+        while folded(name) in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(folded(name))
+        found[source] = name
+    return found
+
+
+def folded(name: str) -> str:
+    """Key of a file's name, equal for names that are one on a file system that ignores case or normalises accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

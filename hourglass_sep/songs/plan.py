@@ -11,7 +11,16 @@ from string import Formatter
 
 from hourglass_sep import audio
 from hourglass_sep.dsp.stems import SOURCES
-from hourglass_sep.songs.choices import CLIP_MODES, FILENAME, OTHER_METHODS, OUT
+from hourglass_sep.songs.choices import (
+    CLIP_MODES,
+    FILENAME,
+    OTHER_METHODS,
+    OUT,
+    check_stems,
+    file_names,
+    folded,
+    in_written_order,
+)
 from hourglass_sep.songs.search import Song, identity
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import AudioError, FileError, SettingError, UserError
@@ -30,10 +39,10 @@ class Output:
         folder: folder of all output files.
         filename: pattern of a stem's path below the folder, with the fields {folder}, {track}, {trackext}, {stem} and
             {ext}.
-        stems: sources to write.
+        stems: sources to write; all of them if None.
         two_stems: source to write together with the rest, which is named no_SOURCE; replaces ``stems``.
         other_method: computation of the rest: ``add`` sums the other sources, ``minus`` subtracts the source from the
-            mixture, ``none`` writes no rest.
+            mixture, ``none`` writes no rest. With a single source, ``add`` is ``minus``.
         format: format of the stems, a key of `hourglass_sep.audio.FORMATS`.
         bit_depth: bit depth, one of `hourglass_sep.songs.choices.BIT_DEPTHS`; the song's by default.
         clip_mode: treatment of samples beyond full scale: ``none`` leaves them to the format, ``rescale`` turns all
@@ -44,11 +53,12 @@ class Output:
         picture: whether to draw spectrograms and masks, too.
         overwrite: whether to replace existing files.
         skip_existing: whether to leave out existing files, and songs all of whose files exist.
+        sources: sources of the separator.
     """
 
     folder: Path = Path(OUT)
     filename: str = FILENAME
-    stems: Sequence[str] = SOURCES[::-1]
+    stems: Sequence[str] | None = None
     two_stems: str | None = None
     other_method: str = "add"
     format: str = "wav"
@@ -60,14 +70,10 @@ class Output:
     picture: bool = False
     overwrite: bool = False
     skip_existing: bool = False
+    sources: Sequence[str] = SOURCES
 
     def __post_init__(self) -> None:
-        if not self.stems:
-            raise SettingError(f"--stems is empty: choose from {', '.join(SOURCES)}")
-        for stem in self.stems:
-            check_choice("--stems", stem, SOURCES)
-        if self.two_stems is not None:
-            check_choice("--two-stems", self.two_stems, SOURCES)
+        check_stems(self.stems, self.two_stems, self.sources)
         check_choice("--other-method", self.other_method, OTHER_METHODS)
         check_choice("--format", self.format, tuple(audio.FORMATS))
         check_choice("--clip-mode", self.clip_mode, CLIP_MODES)
@@ -82,18 +88,20 @@ class Output:
         _check_filename(self.filename)
 
     @property
-    def names(self) -> list[str]:
-        """Names of the stems, in the order in which they are written."""
-        if self.two_stems is None:
-            return list(dict.fromkeys(self.stems))
-        return [self.two_stems] + [f"no_{self.two_stems}"] * (self.other_method != "none")
+    def names(self) -> dict[str, str]:
+        """The stems, in the order in which they are written, and their names in file names."""
+        safe = file_names(self.sources)
+        one = self.two_stems
+        if one is None:
+            return {stem: safe[stem] for stem in self.stems or in_written_order(self.sources)}
+        return {one: safe[one]} | ({} if self.other_method == "none" else {f"no_{one}": f"no_{safe[one]}"})
 
     def path(self, song: Song, stem: str, suffix: str) -> Path:
         """Path of a stem.
 
         Args:
             song: the song.
-            stem: name of the stem, or `PICTURE`.
+            stem: name of the stem in file names, see `names`, or `PICTURE`.
             suffix: suffix of the file, without a dot.
 
         Raises:
@@ -228,7 +236,7 @@ def _names(song: Song, output: Output) -> tuple[dict[str, Path], Path | None]:
     """
     if Path(song.track).name in ("", ".", "..") or ".." in Path(song.track).parts:
         raise AudioError(f"{song.path} gives its stems no name: rename it")
-    stems = {name: output.path(song, name, output.format) for name in output.names}
+    stems = {stem: output.path(song, name, output.format) for stem, name in output.names.items()}
     picture = output.path(song, PICTURE, "png") if output.picture else None
     for path in [*stems.values(), *([picture] if picture else [])]:
         refuse_long(path, "shorten --filename, rename the song, or choose a shorter -o")
@@ -254,7 +262,8 @@ def _refuse_collisions(jobs: Sequence[Job], output: Output) -> None:
                 if identity(name) in inputs:
                     raise AudioError(f"{inputs[identity(name)]} would be overwritten by a stem: choose another -o")
         if len(set(map(_key, job.outputs))) < len(job.outputs):
-            raise SettingError(f"--filename {output.filename!r} gives all stems one name: put {{stem}} into it")
+            lacking = "{ext}" if "{stem}" in output.filename else "{stem}"
+            raise SettingError(f"--filename {output.filename!r} gives two files one name: put {lacking} into it")
         there = [path for path in job.outputs if os.path.lexists(path)]
         folders = [path for path in there if path.is_dir()]
         if folders:
@@ -289,4 +298,4 @@ def _way_out(jobs: Sequence[Job], output: Output) -> str:
 
 def _key(path: Path) -> str:
     """Key of a path, equal for paths that are one file on a file system that ignores case."""
-    return os.path.abspath(path).casefold()
+    return folded(os.path.abspath(path))

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from hourglass_sep import audio
-from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.progress import Progress, Ticker
 from hourglass_sep.inference.separator import Separator
@@ -56,7 +55,7 @@ class Outcome:
 
 
 def separate_file(separator: Separator, path: str | Path, out: str | Path, **settings: Any) -> list[Path]:
-    """Write ``out/NAME/vocals.wav`` and ``accompaniment.wav`` at the song's rate, channels, length and bit depth.
+    """Write ``out/NAME/SOURCE.wav`` for every source, at the song's rate, channels, length and bit depth.
 
     Args:
         separator: the separator.
@@ -70,7 +69,7 @@ def separate_file(separator: Separator, path: str | Path, out: str | Path, **set
     Raises:
         UserError: the song cannot be read, or the stems cannot be written; no file is left behind.
     """
-    output = Output(Path(out), **settings)
+    output = Output(Path(out), sources=separator.sources, **settings)
     (job,) = plan([Song(Path(path), Path(path).stem)], output)
     if job.error:
         raise AudioError(job.error)
@@ -87,7 +86,7 @@ def separate_job(
     Args:
         separator: the separator.
         job: job made by `hourglass_sep.songs.plan.plan`, without an error.
-        output: the settings that the job was planned with.
+        output: the settings that the job was planned with, for the sources of this separator.
         progress: callback, called after every few windows of the network.
 
     Raises:
@@ -118,8 +117,9 @@ def separate_job(
             _refuse_not_finite(sources, job, separator)
             outcome.duration_seconds += mixture.shape[-1] / rate
             outcome.silent = outcome.silent and not mixture.any()
-            _append(_chosen(mixture, dict(zip(SOURCES, sources, strict=True)), output), job, sinks, outcome)
-            del mixture, sources  # frees this segment's memory before the next one is separated
+            named = dict(zip(separator.sources, sources, strict=True))
+            _append(_chosen(mixture, named, output), job, sinks, outcome)
+            del mixture, sources, named  # frees this segment's memory before the next one is separated
         if spools:
             outcome.gain = 1 / max(outcome.peak, 1.0)
             for spool, write in zip(spools, writers, strict=True):
@@ -160,9 +160,10 @@ def _chosen(mixture: Tensor, sources: Mapping[str, Tensor], output: Output) -> d
         stems = {name: sources[name] for name in output.names}
     else:
         stems = {one: sources[one]}
-        if output.other_method == "add":
-            stems[f"no_{one}"] = torch.stack([stem for name, stem in sources.items() if name != one]).sum(0)
-        elif output.other_method == "minus":
+        others = [stem for name, stem in sources.items() if name != one]
+        if output.other_method == "add" and others:
+            stems[f"no_{one}"] = torch.stack(others).sum(0)
+        elif output.other_method != "none":
             stems[f"no_{one}"] = mixture - sources[one]
     if output.clip_mode == "clamp":
         stems = {name: stem.clamp(-1, 1) for name, stem in stems.items()}

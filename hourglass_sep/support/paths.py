@@ -1,6 +1,7 @@
 """Paths of the packaged configs and weights."""
 
 import os
+import sys
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
@@ -15,3 +16,9 @@ WEIGHTS_DIR = PACKAGE_DIR / "weights"
 def at_home(path: str | Path) -> Path:
     """Expand ``~`` to the home folder; ``~x`` without a user ``x`` stays unchanged and names a file."""
     return Path(os.path.expanduser(path))
+
+
+def import_from_here() -> None:
+    """Make modules in the current folder importable, as ``python -m`` does: for classes of the user's own."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")

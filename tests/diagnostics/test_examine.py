@@ -155,7 +155,7 @@ def record(path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_weights_are_described_by_size_hash_and_card_and_may_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     path = store.WEIGHTS_DIR / "default.safetensors"
-    card = json.loads(path.with_suffix(".json").read_text())["test_scores_db"]
+    card = json.loads(path.with_suffix(".json").read_text())
     record(path, path, monkeypatch)
     row = one([row for row in separation.shipped_weights() if row["what"] == "default weights"])
     assert row["status"] == "ok"
@@ -163,7 +163,12 @@ def test_weights_are_described_by_size_hash_and_card_and_may_be_recorded(monkeyp
     assert row["bytes"] == path.stat().st_size
     assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert row["sha256"][:16] in row["text"]
-    assert row["gnsdr_db"] == {name: card[name]["gnsdr"] for name in SOURCES}
+    assert (row["sources"], row["sample_rate_hz"], row["channels"]) == (card["sources"], 8000, 1)
+    assert (row["trained_on"], row["licence"]) == (card["facts"]["trained_on"], "MIT")
+    scores = card["facts"]["test_scores_db"]
+    for name in SOURCES:
+        assert row["test_scores_db"][name]["gnsdr"] == scores[name]["gnsdr"]
+        assert f"{name} {scores[name]['gnsdr']}" in row["text"]
 
 
 def test_every_format_that_is_written_and_the_usual_ones_of_phones_and_videos_are_tried() -> None:
@@ -359,7 +364,7 @@ def test_the_self_test_catches_a_separator_that_does_not_separate(
     change: Any, words: str, only: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     separate = Separator.separate
-    monkeypatch.setattr(Separator, "separate", lambda *arguments: change(separate(*arguments)))
+    monkeypatch.setattr(Separator, "separate", lambda *arguments: change(dict(separate(*arguments))))
     only("self_test")
     assert doctor.run(["--json"]) == 1
     found = json.loads(capsys.readouterr().out)

@@ -14,6 +14,7 @@ from hourglass_sep.songs.plan import Output, plan
 from hourglass_sep.songs.search import Song
 from hourglass_sep.support.errors import SettingError, UserError
 from hourglass_sep.support.files import part_of
+from tests.helpers.weights import BAND
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -40,6 +41,10 @@ def test_files_are_named_by_the_pattern() -> None:
         ({"two_stems": "vocals"}, ["vocals", "no_vocals"]),
         ({"two_stems": "accompaniment", "other_method": "none"}, ["accompaniment"]),
         ({"two_stems": "vocals", "other_method": "minus"}, ["vocals", "no_vocals"]),
+        ({"sources": BAND}, ["vocals", "drums", "bass", "other"]),
+        ({"sources": BAND, "stems": ["other", "bass", "other"]}, ["other", "bass"]),
+        ({"sources": BAND, "two_stems": "bass"}, ["bass", "no_bass"]),
+        ({"sources": ["speech"]}, ["speech"]),
     ],
 )
 def test_stems_are_those_asked_for(settings: dict[str, object], names: list[str]) -> None:
@@ -52,6 +57,11 @@ def test_stems_are_those_asked_for(settings: dict[str, object], names: list[str]
     [
         ({"stems": ["drums"]}, "drums"),
         ({"two_stems": "drums"}, "drums"),
+        (
+            {"stems": ["accompaniment"], "sources": BAND},
+            "'accompaniment' is no stem of these weights: they have vocals",
+        ),
+        ({"two_stems": "accompaniment", "sources": BAND}, "--two-stems 'accompaniment' is no stem"),
         ({"other_method": "guess"}, "guess"),
         ({"format": "aac"}, "aac"),
         ({"clip_mode": "limit"}, "limit"),
@@ -92,6 +102,8 @@ def test_songs_whose_stems_would_have_one_name_are_refused() -> None:
         plan(songs[:1], Output(filename="{stem}.flac"))
     with pytest.raises(SettingError, match=r"put {stem} into it"):
         plan(songs[:1], Output(filename="{track}.{ext}"))
+    with pytest.raises(SettingError, match=r"put {ext} into it"):
+        plan(songs[:1], Output(filename="{stem}", sources=["picture"], picture=True))
     with pytest.raises(SettingError, match="the name of a file"):
         plan(songs[:1], Output(filename="{track}/"))
 
