@@ -91,9 +91,9 @@ def picture(
                 continue
             title, values = panel
             if values.is_floating_point():
-                image = draw(axis, values, extent, low, high)
+                image = draw(axis, values.numpy(), extent, low, high)
             else:  # labels, whose order has no meaning
-                draw(axis, values % 20, extent, 0, 19).set(cmap="tab20", interpolation="nearest")
+                draw(axis, (values % 20).numpy(), extent, 0, 19).set(cmap="tab20", interpolation="nearest")
             axis.set_title(title, fontsize="small")
             axis.label_outer()
         for axis in axes[-1, 1:]:

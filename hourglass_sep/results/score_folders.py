@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hourglass_sep import audio
 from hourglass_sep.data.stem_folders import Track
 from hourglass_sep.results.scores_file import write_results
-from hourglass_sep.scoring.journal import journal_of, score_all
+from hourglass_sep.scoring.journal import bytes_of, journal_of, score_all
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, score_clip
 from hourglass_sep.support.provenance import code_hash, provenance
@@ -72,9 +73,14 @@ def score_folders(
     sides = {side: str(root) for side, root in roots.items()}
     facts = {"protocol": protocol.describe(), "code": code_hash(), "system": system, **sides, "tracks": _state(tracks)}
     jobs = {track.name: track for track in tracks}
+    need = max((_need(track) for track in tracks), default=0)
     with journal_of(out, facts, protocol.metrics, "unfinished-") as journal:
         rows = score_all(
-            lambda track: score_track(protocol, system, track, device, journal.notes), jobs, journal, workers
+            lambda track: score_track(protocol, system, track, device, journal.notes),
+            jobs,
+            journal,
+            workers,
+            bytes_each=need,
         )
         lacking |= {track.name: journal.notes.get(track.name, 0) for track in tracks}
         fitted = {name: n_samples for name, n_samples in lacking.items() if n_samples}
@@ -83,9 +89,15 @@ def score_folders(
                 f"warning: stems of {len(fitted)} track(s) are longer or shorter than their reference, by up to "
                 f"{max(fitted.values())} samples: cut, or padded with silence"
             )
-        audio = {"kind": "stems", **sides, "sums": dict(sums), "fitted_samples": fitted}
-        audio["tracks"] = {track.name: track.paths() for track in tracks}
-        write_results(out, rows, protocol, system, {"audio": audio} | provenance())
+        place = {"kind": "stems", **sides, "sums": dict(sums), "fitted_samples": fitted}
+        place["tracks"] = {track.name: track.paths() for track in tracks}
+        write_results(out, rows, protocol, system, {"audio": place} | provenance())
+
+
+def _need(track: Track) -> int:
+    """Bytes that a worker needs for a track."""
+    info = audio.info(next(iter(track.references.values()))[0])
+    return bytes_of(info.n_samples, info.sample_rate_hz, info.channels, len(track.references))
 
 
 def _state(tracks: Sequence[Track]) -> list[list[object]]:

@@ -15,19 +15,13 @@ from hourglass_sep.data.clips import Clip, ClipBatch, loaded
 from hourglass_sep.dsp.stems import ESTIMATE
 from hourglass_sep.inference.bands import refuse_not_finite
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.scoring.journal import journal_of, score_all
+from hourglass_sep.scoring.journal import bytes_of, journal_of, score_all
 from hourglass_sep.scoring.protocols import ScoringProtocol
 from hourglass_sep.scoring.rows import Row, score_clip
 from hourglass_sep.scoring.systems import Model, System
 from hourglass_sep.scoring.worst import WorstClips, beginning
 from hourglass_sep.support.errors import DataError, NotFiniteError
 from hourglass_sep.support.provenance import code_hash
-
-_BYTES_A_VALUE = 24
-"""Peak memory per sample, channel and source: references, an estimate and one more copy in float32, and blocks."""
-
-_UNKNOWN_SECONDS = 300.0
-"""Length that is assumed for clips whose headers do not say it."""
 
 
 class _Estimates(Mapping[str, Tensor]):
@@ -182,13 +176,10 @@ def _state(path: Path) -> list[object]:
 
 
 def _need(clips: Sequence[Clip], n_sources: int) -> int:
-    """Bytes that one worker needs for the longest clip, roughly."""
-    most = 0
-    for clip in clips:
-        form = clip.check()
-        n_samples = form.n_samples or round(_UNKNOWN_SECONDS * form.sample_rate_hz)
-        most = max(most, n_samples * form.channels * n_sources * _BYTES_A_VALUE)
-    return most
+    """Bytes that a worker needs for the clip that needs the most."""
+    forms = [clip.check() for clip in clips]
+    needs = [bytes_of(form.n_samples, form.sample_rate_hz, form.channels, n_sources) for form in forms]
+    return max(needs, default=0)
 
 
 def _fingerprint(separator: Separator) -> str:
