@@ -47,13 +47,9 @@ def picture(
     stft = separator.spectrogram
     names = separator.sources[:_MOST_SOURCES]
 
-    def seen(waveform: Tensor) -> Tensor:
-        """The network's input for a waveform (N) or (C, N): mono magnitudes (1, 1, F, T)."""
-        low = resample(torch.atleast_2d(waveform).cpu(), sample_rate_hz, stft.sample_rate_hz)
-        return stft.mono_magnitude(stft(low[None]))
-
     def level(title: str, waveform: Tensor) -> tuple[str, Tensor]:
-        return title, 20 * seen(waveform)[0, 0].clamp_min(1e-8).log10()
+        low = resample(torch.atleast_2d(waveform).cpu(), sample_rate_hz, stft.sample_rate_hz)
+        return title, 20 * stft.mono_magnitude(stft(low[None]))[0, 0].clamp_min(1e-8).log10()
 
     estimates = separator(torch.atleast_2d(mixture)[None], sample_rate_hz)[0]  # (S, C, N)
     whole = level("mixture", mixture)
@@ -61,8 +57,8 @@ def picture(
     if references is not None:
         spectrograms.append([None, *(level(f"{name}, reference", references[s]) for s, name in enumerate(names))])
 
-    magnitude = seen(mixture)
-    stack_masks = separator.stack_masks(magnitude)[:, 0].cpu()  # (K, S, ..., F, T)
+    magnitude = separator.magnitude(torch.atleast_2d(mixture).cpu()[None], sample_rate_hz)
+    stack_masks = separator.stack_masks(magnitude)[:, 0].cpu()  # (K, S, 1|C, F, T)
     masks: list[Row] = [
         [None, *((f"mask of {name}, stack {k + 1}", image) for name, image in zip(names, _mono(stack), strict=False))]
         for k, stack in enumerate(stack_masks)
@@ -122,8 +118,8 @@ def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor, names: S
 
     Args:
         separator: separator whose refinement is drawn.
-        magnitude: input of the network (1, 1, F, T).
-        masks: masks of the last stack (S, ..., F, T), clamped at 0.
+        magnitude: input of the network (1, C, F, T).
+        masks: masks of the last stack (S, 1|C, F, T), clamped at 0.
         names: names of the sources to draw.
 
     Returns:
@@ -134,7 +130,7 @@ def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor, names: S
     for frames, labels in label_maps(magnitude[0, 0]) if label_maps else ():
         if labels is not None:
             label_map[:, frames] = labels.cpu()
-    refined = separator.refine(masks[None].to(magnitude), magnitude)[0].cpu()
+    refined = separator.refined(masks[None].to(magnitude), magnitude)[0].cpu()
     changed = {name: s for s, name in enumerate(names) if not torch.equal(masks[s], refined[s])}
     labelled = ("label map", label_map) if (label_map >= 0).any() else None
     if not changed:
