@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Sequence
-from pathlib import PureWindowsPath
 
 from hourglass_sep.support.errors import SettingError
 
@@ -53,28 +51,3 @@ def check_stems(stems: Sequence[str] | None, two_stems: str | None, sources: Seq
                 near = difflib.get_close_matches(name.casefold(), lowered, 1)
                 guess = f"did you mean {lowered[near[0]]}? " if near else ""
                 raise SettingError(f"{option} {name!r} is no stem of these weights: {guess}they have {there}")
-
-
-def file_names(sources: Sequence[str]) -> dict[str, str]:
-    """Names of sources in file names, which differ and are valid on file systems that ignore case, and on Windows.
-
-    They do not end in dots or spaces, and begin with a letter or digit as the names of sources do, so that none is
-    ``..``. Of names that would be one, the later ones are numbered.
-    """
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for source in sources:
-        base = source.rstrip(". ")
-        base = f"{base}_" if PureWindowsPath(base).is_reserved() else base
-        name, number = base, 1
-        while folded(name) in taken:
-            number += 1
-            name = f"{base}_{number}"
-        taken.add(folded(name))
-        found[source] = name
-    return found
-
-
-def folded(name: str) -> str:
-    """Key of a file's name, equal for names that are one on a file system that ignores case or normalises accents."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

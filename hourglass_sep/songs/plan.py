@@ -7,28 +7,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from string import Formatter
 
 from hourglass_sep import audio
 from hourglass_sep.dsp.stems import SOURCES
-from hourglass_sep.songs.choices import (
-    CLIP_MODES,
-    FILENAME,
-    OTHER_METHODS,
-    OUT,
-    check_stems,
-    file_names,
-    folded,
-    in_written_order,
-)
+from hourglass_sep.songs.choices import CLIP_MODES, FILENAME, OTHER_METHODS, OUT, check_stems, in_written_order
+from hourglass_sep.songs.filenames import check_filename, file_names, folded, leaves
 from hourglass_sep.songs.search import Song, identity
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import AudioError, FileError, SettingError, UserError
 from hourglass_sep.support.files import part_of, refuse_long
 
 PICTURE = "picture"
-
-_FIELDS = ("folder", "track", "trackext", "stem", "ext")
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class Output:
             check_whole("--stream", self.stream)
         if "\0" in str(self.folder):
             raise SettingError(f"-o {str(self.folder)!r} holds a NUL, which no folder's name does: choose another")
-        _check_filename(self.filename)
+        check_filename(self.filename)
 
     @property
     def names(self) -> dict[str, str]:
@@ -114,38 +103,9 @@ class Output:
             raise SettingError(f"--filename {self.filename!r} names {suffix} files .{other}: write {{ext}} instead")
         if not name or name.endswith(("/", os.sep)) or Path(name).name in ("", "."):
             raise SettingError(f"--filename {self.filename!r} gives {name!r}: give the name of a file")
-        if _leaves(name):
+        if leaves(name):
             raise AudioError(f"{song.path} gives its stems the name {name!r}, outside of -o: rename it")
         return self.folder / name
-
-
-def _check_filename(text: str) -> None:
-    """Check a pattern of file names.
-
-    Raises:
-        SettingError: the pattern has invalid syntax or an unknown field, or leads outside of the folder.
-    """
-    try:
-        parts = list(Formatter().parse(text))
-        for _, name, form, conversion in parts:
-            if name in _FIELDS and (form or conversion):  # {track:>9999999999} would take all memory
-                raise ValueError("fields take no format or conversion: {" + name + "} is all there is")
-        if "\0" in text:
-            raise ValueError("there is a NUL in it")
-    except ValueError as error:
-        raise SettingError(f"--filename {text!r} cannot be read ({error})") from error
-    wrong = {name for _, name, _, _ in parts if name is not None} - set(_FIELDS)
-    if wrong:
-        names = ", ".join(f"{{{name}}}" for name in _FIELDS)
-        raise SettingError(f"--filename has the field {{{min(wrong)}}}: choose from {names}")
-    if _leaves(text.format(**dict.fromkeys(_FIELDS, "x"))):
-        raise SettingError(f"--filename {text!r} leaves the folder for stems: say with -o where that is")
-
-
-def _leaves(name: str) -> bool:
-    """Whether a name, joined to a folder, could lead outside of it: it is absolute or has ``..``."""
-    path = Path(name)
-    return bool(path.anchor) or ".." in path.parts
 
 
 def _fields(song: Song) -> dict[str, str]:

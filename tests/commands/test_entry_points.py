@@ -166,6 +166,9 @@ def test_two_devices_take_the_steps_of_one_and_count_no_clip_twice(tiny_mir1k: P
         (["hourglass_sep.separate", "song.wav", "--format", "flac", "--float32"], ["float32", "--format wav"]),
         (["hourglass_sep.separate", "song.wav", "-o", ".", "--filename", "song.wav"], ["song.wav", "stem"]),
         (["hourglass_sep.separate", "song.wav", "-n", "nobody"], ["nobody", "default"]),
+        (["hourglass_sep.separate", "song.wav", "--two-stems", "drums"], ["drums", "vocals, accompaniment"]),
+        (["hourglass_sep", "models", "nobody"], ["nobody", "default"]),
+        (["hourglass_sep.models", "song.wav"], ["song.wav"]),
     ],
     ids=lambda value: " ".join(value[1:]) if "hourglass" in value[0] else "",
 )

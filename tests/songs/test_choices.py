@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hourglass_sep.dsp.stems import SOURCES, read_sources
-from hourglass_sep.songs.choices import check_stems, file_names, folded, in_written_order
+from hourglass_sep.songs.choices import check_stems, in_written_order
+from hourglass_sep.songs.filenames import file_names, folded
 from hourglass_sep.support.errors import SettingError, UserError
 from tests.helpers.weights import BAND
 
