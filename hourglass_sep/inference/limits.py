@@ -48,6 +48,9 @@ def excess(model: Mapping[str, int], stft: Spectrogram, windows: Windows, segmen
         middle = window - 2 * windows.context_frames
         if window > middle * _MOST_OVERLAP or frames_a_second > middle * _MOST_WINDOWS:
             return f"says inference.context_frames={windows.context_frames}, which leaves {middle} of {window} frames"
-    if model and window * stft.n_freq * model["channels"] > _MOST_ACTIVATIONS * model["fold"] ** 2:
-        return f"says inference.window_frames={windows.window_frames}, too much for its model and audio.n_freq"
+    if model:
+        cells = window * stft.n_freq / model["fold"] ** 2
+        masks = model["sources"] * model["audio_channels"] * model["fold"] ** 2
+        if cells * max(model["channels"], masks) > _MOST_ACTIVATIONS:
+            return f"says inference.window_frames={windows.window_frames}, too much for its network and audio.n_freq"
     return ""

@@ -33,7 +33,7 @@ def describe(network: nn.Module, stft: Spectrogram, sources: Sequence[str], sett
             "arguments that make it again"
         )
     described = {"_target_": target_of(network), "arguments": dict(arguments)}
-    parts = {"network": described, "sources": list(sources), "audio": stft.config, "inference": settings}
+    parts = {"network": described, "sources": list(sources), "audio": dict(stft.config), "inference": settings}
     return {"format": FORMAT} | parts
 
 

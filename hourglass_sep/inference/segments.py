@@ -31,8 +31,9 @@ some room."""
 _BLOCK_SAMPLES = 1 << 16
 """Longer blocks are split, since the buffered samples are copied with every block."""
 
-_LARGEST_SPACING = 125
-"""Most frames between two on whole samples: 125 at any integer rate for 256 samples at 8 kHz, 5 at 44.1 kHz."""
+_LARGEST_SPACING = 441
+"""Most frames between two on whole samples: 125 at any integer rate for 256 samples at 8 kHz, 5 at 44.1 kHz; for 1024
+samples at 44.1 kHz 147 at 48 kHz and 441, 10 seconds, at other multiples of 1 kHz."""
 
 
 def spoilt_frames(stft: Spectrogram, sample_rate_hz: int) -> int:

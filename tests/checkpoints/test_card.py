@@ -12,7 +12,7 @@ import torch
 
 from hourglass_sep import Separator
 from hourglass_sep.checkpoints.card import FORMAT, OWN_NETWORK, problem, upgraded
-from hourglass_sep.checkpoints.store import shipped_cards
+from hourglass_sep.checkpoints.shipped import shipped_cards
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.networks.base import target_of
 from hourglass_sep.networks.hourglass import StackedHourglass

@@ -17,7 +17,9 @@ import torch
 
 from hourglass_sep import audio, export
 from hourglass_sep.checkpoints.store import KEY
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.separator import Separator
+from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.evaluation import evaluate
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.songs.separate_song import separate_file
@@ -90,7 +92,7 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "windows that hardly move": (card(inference__window_frames=16384, inference__context_frames=8191),
                                  "leaves 2 of 16384 frames"),
     "windows too large for memory": (card(inference__window_frames=16384, audio__n_fft=65536, audio__n_freq=32768,
-                                          audio__hop_length=1024), "too much for its model"),
+                                          audio__hop_length=1024), "too much for its network"),
     "channels that the audio has not": (card(model__audio_channels=2),
                                         r"network\.audio_channels=2 for audio\.channels=1"),
     "three channels": (card(audio__channels=3), r"audio\.channels=3, 1 to 2 can be"),
@@ -155,6 +157,19 @@ def test_a_former_description_is_read_as_the_present_one(
     mine = tiny_separator.description
     path = written(tiny_separator, former(mine), tmp_path / f"a.{suffix}")
     assert Separator.from_checkpoint(path).description == mine
+
+
+def test_masks_of_many_sources_that_are_too_large_for_memory_are_refused(tmp_path: Path) -> None:
+    """Few weights, but 2^30 numbers a window."""
+    network = StackedHourglass(stacks=1, channels=4, depth=1, sources=64, audio_channels=2)
+    names = [f"s{number}" for number in range(64)]
+    for window, words in ((64, ""), (16384, r"window_frames=16384, too much for its network and audio\.n_freq")):
+        separator = Separator(network, Spectrogram(channels=2), window_frames=window, sources=names)
+        separator.save_weights(tmp_path / "a.safetensors", {})
+        if words:
+            refused(tmp_path / "a.safetensors", words)
+        else:
+            assert Separator.from_checkpoint(tmp_path / "a.safetensors").sources == tuple(names)
 
 
 def refused(path: Path, words: str) -> None:

@@ -32,7 +32,7 @@ def weights(
     **settings: Any,
 ) -> Path:
     torch.manual_seed(0)
-    numbers = {"sources": len(sources), "audio_channels": channels}
+    numbers: dict[str, Any] = {"sources": len(sources), "audio_channels": channels}
     network = StackedHourglass(stacks=stacks, channels=8, depth=depth, fold=fold, **numbers)
     for parameter in network.parameters():  # masks around 1, so that an absolute tolerance means something
         torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.3)
@@ -89,7 +89,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "sizes", [None, (1, 3, 1, 33), (3, 1, 2, 31), (2, 4, 3, 32), (2, 2, 2, 31, FOUR, 2), (2, 2, 2, 33, FOUR[:1], 1)]
+    "sizes", [None, (1, 3, 1, 33), (3, 1, 2, 31), (2, 4, 3, 32), (2, 2, 2, 31, FOUR, 2), (1, 2, 1, 33, FOUR[:1], 1)]
 )
 def test_masks_are_torchs_for_any_batch_and_number_of_frames(sizes: Any, default: Path, tmp_path: Path) -> None:
     name = "default" if sizes is None else str(weights(tmp_path / "mine.safetensors", *sizes))
@@ -117,8 +117,8 @@ def test_it_is_one_small_file_that_names_its_axes_and_settings_and_no_folder_of_
     facts = session(default).get_modelmeta().custom_metadata_map
     assert " ".join(sorted("=".join(fact) for fact in facts.items())) == (
         "channels=1 context_frames=8 fade_frames=8 format=hourglass_sep_onnx/1 high_band=average hop_length=256 "
-        "masks=sum_to_one n_fft=1024 n_freq=512 sample_rate_hz=8000 scale=window sources=accompaniment,vocals stereo=mid_side "
-        "window_frames=64"
+        "masks=sum_to_one n_fft=1024 n_freq=512 sample_rate_hz=8000 scale=window sources=accompaniment,vocals "
+        "stereo=mid_side window_frames=64"
     )
 
 

@@ -14,21 +14,21 @@ STFT = Spectrogram()
 RULES = [MixturePhase(), Wiener(), Wiener(3), Misi(), Misi(1)]
 
 
-def scene(channels: int, n_samples: int = 80000) -> tuple[Tensor, Tensor, Tensor]:
-    """Sources (1, S, C, N), the mixture's spectrum, and masks (1, S, 1, F, T) that add up to one."""
+def scene(channels: int, n_samples: int = 80000, mask_channels: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Sources (1, S, C, N), the mixture's spectrum, and masks (1, S, 1|C, F, T) that add up to one."""
     sources = synthesize_song(4, n_samples / 8000, 8000)[:, None]
     gains = torch.linspace(0.2, 1.0, channels)
     sources = (sources * torch.stack([gains, gains.flip(0)])[..., None])[None]
     spectrum = STFT(sources.sum(1))
-    shape = (1, 2, 1, *spectrum.shape[-2:])
+    shape = (1, 2, mask_channels, *spectrum.shape[-2:])
     masks = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     return sources, spectrum, masks / masks.sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(("channels", "mask_channels"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 3)])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}")
-def test_stems_add_up_to_the_mixture(rule: MixturePhase, channels: int) -> None:
-    sources, spectrum, masks = scene(channels)
+def test_stems_add_up_to_the_mixture(rule: MixturePhase, channels: int, mask_channels: int) -> None:
+    sources, spectrum, masks = scene(channels, mask_channels=mask_channels)
     stems = rule(masks, spectrum, STFT, 80000)
     assert stems.shape == sources.shape
     torch.testing.assert_close(stems.sum(1), sources.sum(1), atol=2e-6, rtol=0)
@@ -65,13 +65,13 @@ def test_the_filter_of_a_mono_song_divides_squared_masks_by_their_sum() -> None:
     torch.testing.assert_close(spread, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("channels", "mask_channels"), [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("iterations", [1, 2])
-def test_the_filter_is_openunmixs(channels: int, iterations: int) -> None:
+def test_the_filter_is_openunmixs(channels: int, mask_channels: int, iterations: int) -> None:
     """On noise: openunmix turns cells of 70 dB below the loudest down, where ours keeps what adds up."""
     generator = torch.Generator().manual_seed(0)
     sources = torch.randn(1, 2, channels, 80000, generator=generator) * torch.tensor([1.0, 0.3])[:, None, None]
-    spectrum, masks = STFT(sources.sum(1)), scene(1)[2]
+    spectrum, masks = STFT(sources.sum(1)), scene(1, mask_channels=mask_channels)[2]
     targets = (masks[0] * spectrum[0].abs()).permute(3, 2, 1, 0).double()
     mixture = torch.view_as_real(spectrum[0].permute(2, 1, 0).contiguous()).double()
     theirs = filtering.wiener(targets, mixture, iterations, eps=1e-14)  # (T, F, C, 2, S)

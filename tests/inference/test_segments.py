@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hourglass_sep.audio import resample
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.progress import Progress
 from hourglass_sep.inference.refinement.refine import NmfRefinement
-from hourglass_sep.inference.segments import Layout, process_in_segments
+from hourglass_sep.inference.segments import Layout, process_in_segments, spoilt_frames
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.inference.windows import Windows
 from hourglass_sep.networks.hourglass import StackedHourglass
@@ -73,6 +74,66 @@ def test_a_song_separated_in_segments_is_the_song_separated_at_once() -> None:
         for name in SOURCES:
             assert difference_db(cut[name], whole[name]) < -60, (rate, window, context, fade)
         assert difference_db(whole["vocals"], whole["accompaniment"]) > -20
+
+
+FORMATS = {
+    (44100, 4096, 1024): (44100, 48000, 22050, 32000),
+    (16000, 2048, 512): (16000, 44100, 8000),
+    (8000, 1024, 64): (8000, 44100),
+    (16000, 2048, 128): (16000, 48000),
+}
+"""Rate, window and hop of networks, in samples, to rates of songs."""
+
+
+@pytest.mark.parametrize(("stft", "rate"), [(stft, rate) for stft, rates in FORMATS.items() for rate in rates])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_segments_are_exact_for_networks_of_any_rate_window_and_hop(
+    stft: tuple[int, int, int], rate: int, channels: int
+) -> None:
+    """Masks are not shared out here: shares magnify rounding errors where all masks are near zero."""
+    torch.manual_seed(1)
+    network = StackedHourglass(stacks=1, channels=4, depth=2, fold=4, audio_channels=channels)
+    for weight in network.parameters():
+        weight.data *= 1.6
+    nn.init.constant_(network.heads[0].bias, 1.0)  # type: ignore[arg-type]
+    windows: dict[str, Any] = {"window_frames": 32, "context_frames": 6, "fade_frames": 4, "masks": "raw"}
+    mixture = song(8 * rate, channels=channels)
+    stems, numbers = [], []
+    for seconds in (2.0, 1000.0):
+        separator = Separator(
+            network, Spectrogram(*stft, n_freq=stft[1] // 2, channels=channels), segment_seconds=seconds, **windows
+        )
+        parts = list(separator.stream([mixture], rate))
+        numbers.append(len(parts))
+        stems.append({name: torch.cat([part[name] for part in parts], -1) for name in SOURCES})
+    assert numbers[0] > 2
+    assert numbers[1] == 1
+    for name in SOURCES:
+        assert difference_db(stems[0][name], stems[1][name]) < -120, name
+    assert difference_db(stems[1]["vocals"], stems[1]["accompaniment"]) > -30
+
+
+def test_a_cut_spoils_half_a_window_and_the_resamplers_reach() -> None:
+    assert spoilt_frames(Spectrogram(), 8000) == spoilt_frames(Spectrogram(), 44100) == 4  # Park 2018
+    assert spoilt_frames(Spectrogram(8000, 1024, 64, 512), 8000) == 8 + 6
+    assert spoilt_frames(Spectrogram(44100, 4096, 1024, 2048), 44100) == 2 + 1
+    assert spoilt_frames(Spectrogram(44100, 4096, 1024, 2048), 8000) == 2 + 3  # its reach is longer at a lower rate
+    assert spoilt_frames(Spectrogram(8000, 1000, 300, 500), 8000) == 2 + 2  # half a window is 1.67 hops
+
+
+@pytest.mark.parametrize("sizes", [(8000, 1024, 64, 512), (44100, 4096, 1024, 2048), (8000, 1024, 256, 512)])
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_the_frames_that_a_cut_spoils_are_as_many_as_is_said(sizes: tuple[int, int, int, int], rate: int) -> None:
+    stft = Spectrogram(*sizes)
+    layout = Windows().layout(stft, rate, 1, 45.0)
+    start = layout.start(1)
+    first = layout.first_frame(1)
+    waveform = song(start + 3 * rate, channels=1)
+    whole, cut = (stft(resample(part, rate, stft.sample_rate_hz)).abs() for part in (waveform, waveform[:, start:]))
+    off = (whole[..., first:] - cut[..., : whole.shape[-1] - first]).abs().amax((0, 1)) / whole.max()
+    spoilt = spoilt_frames(stft, rate)
+    assert float(off[0]) > 1e-3
+    assert float(off[spoilt:-spoilt].max()) < 2e-6
 
 
 def test_the_weights_that_ship_give_the_same_in_segments_and_at_once() -> None:
