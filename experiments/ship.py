@@ -23,7 +23,8 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
+from hourglass_sep.data.clips import loaded
+from hourglass_sep.data.mir1k import find_clips
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.separation import picture
 from hourglass_sep.results.bootstrap import interval
@@ -68,16 +69,18 @@ def ship_scores(scores_path: Path, name: str) -> None:
     """
     folder = HERE / f"{name}_weights"
     scores = json.loads(scores_path.read_text())
-    if scores["audio"]["weights"] != name:
-        raise SystemExit(f"error: {scores_path} is of {scores['audio']['weights']}: evaluate with ckpt_path={name}")
+    if scores["weights"] != name:
+        raise SystemExit(f"error: {scores_path} is of {scores['weights']}: evaluate with ckpt_path={name}")
     path = WEIGHTS_DIR / f"{name}.json"
-    described = json.loads(path.read_text()) | {"test_scores_db": score_card(scores), "not_good_at": NOT_GOOD_AT}
+    described = json.loads(path.read_text())
+    described["facts"] |= {"test_scores_db": score_card(scores), "not_good_at": NOT_GOOD_AT}
     path.write_text(json.dumps(described, indent=2) + "\n")
     write_scores(scores, name, folder / "scores.json")
-    clip = next(clip for clip in find_clips(scores["audio"]["root"]) if clip.name == SHOWN_CLIP)
-    sources = clip.load()
+    clip = next(clip for clip in find_clips(scores["data"]["root"]) if clip.name == SHOWN_CLIP)
     separator = Separator.from_pretrained(name)
-    picture(separator, sources.sum(0), SAMPLE_RATE_HZ, sources).savefig(folder / "clip.png", dpi=80)
+    shown = loaded(clip, separator.sources)
+    drawing = picture(separator, shown.mixture, shown.sample_rate_hz, shown.sources[:, 0])
+    drawing.savefig(folder / "clip.png", dpi=80)
     Image.open(folder / "clip.png").quantize(64).save(folder / "clip.png", optimize=True)
 
 
@@ -91,9 +94,9 @@ def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
     """
     protocol, rows = scores["protocol"], scores["rows"]
     others = [row for row in rows if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
-    audio = {key: value for key, value in scores["audio"].items() if key != "root"}
-    content = {key: value for key, value in scores.items() if key != "rows"} | {
-        "audio": audio | {"weights": name},
+    content = {key: value for key, value in scores.items() if key not in ("rows", "files")} | {
+        "weights": name,
+        "data": {key: value for key, value in scores["data"].items() if not key.endswith(("root", "_dir"))},
         "without_songs_that_share_lyrics": summarise(others, protocol["headline"], protocol["average"]),
     }
     path.write_text(as_json(content, rows))
@@ -125,7 +128,8 @@ def card(run: Path, checkpoint: Path) -> dict[str, Any]:
 
 def score_card(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Average scores of each source in dB, and the 95 % interval of GNSDR over clips, with the protocol."""
-    card: dict[str, Any] = {"protocol": {key: scores["protocol"][key] for key in ("name", "hash", "description")}}
+    kept = ("name", "hash", "description", "average")
+    card: dict[str, Any] = {"protocol": {key: scores["protocol"][key] for key in kept}}
     for source, averages in scores["summary"][scores["model"]].items():
         rows = [row for row in scores["rows"] if (row["system"], row["source"]) == (scores["model"], source)]
         found = interval(
