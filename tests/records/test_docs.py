@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -273,3 +274,9 @@ def test_a_command_of_a_study_has_settings_that_exist(command: str) -> None:
 
 def test_the_studies_have_commands() -> None:
     assert len(recorded_commands()) > 8
+
+
+@pytest.mark.parametrize("script", sorted((REPO / "experiments").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_script_of_a_study_finds_what_it_imports(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(script.parent)  # as python SCRIPT has it
+    runpy.run_path(str(script), run_name="imported")
