@@ -123,14 +123,14 @@ def measured(clips: list[Clip], cache_dir: Path, seconds: int) -> Table:
 
 
 def batch(store: Store, rng: np.random.Generator) -> torch.Tensor:
-    """Random patches (B, S, N), each source from a place of its own."""
+    """Random patches (B, S, C, N), each source from a place of its own."""
     patches = []
     for _ in range(BATCH):
         sources = []
         for source in range(len(SOURCES)):
             clip = int(rng.integers(len(store)))
             start = int(rng.integers(store.n_samples(clip) - SAMPLES))
-            sources.append(store.read(clip, source, start, start + SAMPLES)[0])
+            sources.append(store.read(clip, source, start, start + SAMPLES))
         patches.append(torch.stack(sources))
     return torch.stack(patches)
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from hourglass_sep.audio import resample
+from hourglass_sep.data.clips import loaded
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.dsp.masks import share
@@ -84,17 +84,16 @@ def clips(count: int = CLIPS) -> list[Tensor]:
         found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
     except DataError:
         return [synthesize_song(seed, 10.0, SAMPLE_RATE_HZ) for seed in range(count)]
-    loaded = (clip.load() for clip in found if clip.singer in ("abjones", "amy"))
-    suitable = [references for references in loaded if 9 <= references.shape[-1] / SAMPLE_RATE_HZ <= 11]
+    read = (loaded(clip, SOURCES).sources[:, 0] for clip in found if clip.group in ("abjones", "amy"))
+    suitable = [references for references in read if 9 <= references.shape[-1] / SAMPLE_RATE_HZ <= 11]
     return suitable[:: max(len(suitable) // count, 1)][:count]
 
 
 @torch.inference_mode()
 def look(separator: Separator, references: Tensor) -> tuple[Tensor, Tensor]:
     """Unrefined masks (1, S, F, T) and the mixture's magnitude (1, 1, F, T), from references (S, N)."""
-    low = resample(references.sum(0)[None, None], SAMPLE_RATE_HZ, separator.spectrogram.sample_rate_hz)
-    magnitude = separator.spectrogram.mono_magnitude(separator.spectrogram(low))
-    return separator.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0), magnitude
+    magnitude = separator.magnitude(references.sum(0)[None, None], SAMPLE_RATE_HZ)
+    return separator.stack_masks(magnitude, slice(-1, None))[0, :, :, 0], magnitude
 
 
 def decompose(magnitude: Tensor, rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +170,7 @@ def gnsdr(rank: int) -> dict[str, dict[str, float | None]]:
         refined = {"none": masks, "librosa's": theirs, "ours": NmfRefinement(rank)(masks, magnitude)}
         mixture = references.sum(0)[None, None]
         estimates = {
-            name: separator.render(mixture, SAMPLE_RATE_HZ, share(some, separator.mask_rule))[0, :, 0]
+            name: separator.render(mixture, SAMPLE_RATE_HZ, share(some[:, :, None], separator.mask_rule))[0, :, 0]
             for name, some in refined.items()
         }
         rows += score_clip(PROTOCOL, str(number), references, estimates, SAMPLE_RATE_HZ)

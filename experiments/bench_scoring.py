@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from hourglass_sep.data.clips import loaded
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
+from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.scoring.journal import Journal, score_all
 from hourglass_sep.scoring.protocols import load_protocol
@@ -85,7 +87,7 @@ def clips() -> list[Pair]:
     """References and estimates of all test clips at 16 kHz."""
     try:
         found = find_clips(os.environ.get("HOURGLASS_DATA_DIR", "data/MIR-1K"))
-        sources = [clip.load() for clip in found if clip.singer not in ("abjones", "amy")]
+        sources = [loaded(clip, SOURCES).sources[:, 0] for clip in found if clip.group not in ("abjones", "amy")]
     except DataError:
         sources = [synthesize_song(seed, 8.0, SAMPLE_RATE_HZ) for seed in range(2 * TURN)]
     separator = Separator.from_pretrained()

@@ -22,6 +22,7 @@ from spleeter_2stems import SAMPLE_RATE_HZ as SPLEETER_RATE_HZ
 from spleeter_2stems import Spleeter
 
 from hourglass_sep.audio import resample
+from hourglass_sep.data.clips import loaded
 from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, find_clips
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.results.bootstrap import paired_interval
@@ -61,7 +62,7 @@ def score(names: set[str], path: Path) -> None:
     spleeter = Spleeter()
     rows: list[Row] = []
     for clip in track(clips, "separating and scoring"):
-        references = clip.load()
+        references = loaded(clip, SOURCES).sources[:, 0]
         mixture = references.sum(0)
         stereo = resample(mixture, SAMPLE_RATE_HZ, SPLEETER_RATE_HZ).expand(2, -1)
         stems = spleeter.separate(stereo.contiguous())

@@ -69,14 +69,14 @@ def ship_scores(scores_path: Path, name: str) -> None:
     """
     folder = HERE / f"{name}_weights"
     scores = json.loads(scores_path.read_text())
-    if scores["audio"]["weights"] != name:
-        raise SystemExit(f"error: {scores_path} is of {scores['audio']['weights']}: evaluate with ckpt_path={name}")
+    if scores["weights"] != name:
+        raise SystemExit(f"error: {scores_path} is of {scores['weights']}: evaluate with ckpt_path={name}")
     path = WEIGHTS_DIR / f"{name}.json"
     described = json.loads(path.read_text())
     described["facts"] |= {"test_scores_db": score_card(scores), "not_good_at": NOT_GOOD_AT}
     path.write_text(json.dumps(described, indent=2) + "\n")
     write_scores(scores, name, folder / "scores.json")
-    clip = next(clip for clip in find_clips(scores["audio"]["root"]) if clip.name == SHOWN_CLIP)
+    clip = next(clip for clip in find_clips(scores["data"]["root"]) if clip.name == SHOWN_CLIP)
     separator = Separator.from_pretrained(name)
     shown = loaded(clip, separator.sources)
     drawing = picture(separator, shown.mixture, shown.sample_rate_hz, shown.sources[:, 0])
@@ -94,9 +94,9 @@ def write_scores(scores: Mapping[str, Any], name: str, path: Path) -> None:
     """
     protocol, rows = scores["protocol"], scores["rows"]
     others = [row for row in rows if row["clip"].rsplit("_", 1)[0] not in SHARED_LYRICS]
-    audio = {key: value for key, value in scores["audio"].items() if key != "root"}
-    content = {key: value for key, value in scores.items() if key != "rows"} | {
-        "audio": audio | {"weights": name},
+    content = {key: value for key, value in scores.items() if key not in ("rows", "files")} | {
+        "weights": name,
+        "data": {key: value for key, value in scores["data"].items() if not key.endswith(("root", "_dir"))},
         "without_songs_that_share_lyrics": summarise(others, protocol["headline"], protocol["average"]),
     }
     path.write_text(as_json(content, rows))

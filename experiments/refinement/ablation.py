@@ -33,7 +33,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hourglass_sep.audio import resample
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
+from hourglass_sep.data.clips import Clip, loaded
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.dsp.masks import ideal_ratio_mask, share
 from hourglass_sep.dsp.stems import ESTIMATE, SOURCES
 from hourglass_sep.inference.options import build, names
@@ -125,11 +126,11 @@ def spoilt(ideal: Tensor, seed: int = 0) -> dict[str, Tensor]:
 
 
 def look(clip: Clip, separator: Separator) -> tuple[Tensor, Tensor, Tensor]:
-    """Load references (S, N), their spectra (S, F, T) without the highest bin, and mixture magnitude (1, 1, F, T)."""
-    references = clip.load()
+    """Load references (S, 1, N), their spectra (S, 1, F, T) without the highest bin, and magnitude (1, 1, F, T)."""
+    references = loaded(clip, SOURCES).sources
     stft = separator.spectrogram
     spectra = stft(resample(references, SAMPLE_RATE_HZ, stft.sample_rate_hz))
-    return references, spectra[:, : stft.n_freq], separator.spectrogram.mono_magnitude(spectra.sum(0)[None, None])
+    return references, spectra[..., : stft.n_freq, :], stft.view(spectra.sum(0)[None])
 
 
 @torch.inference_mode()
@@ -146,15 +147,15 @@ def score(models: dict[str, Separator], builders: dict[str, Separator], clip: Cl
     """
     references, spectra, magnitude = look(clip, next(iter(models.values())))
     kinds = {
-        name: model.stack_masks(magnitude, slice(-1, None))[0].clamp_min(0) for name, model in models.items()
-    } | spoilt(ideal_ratio_mask(spectra)[SOURCES.index("vocals")])
+        name: model.stack_masks(magnitude, slice(-1, None))[0, :, :, 0] for name, model in models.items()
+    } | spoilt(ideal_ratio_mask(spectra)[SOURCES.index("vocals"), 0])
     maps = {rank: [*NmfRefinement(rank).label_maps(magnitude[0, 0])] for rank in RANKS}
     estimates = {}
     for (kind, masks), (number, variant) in itertools.product(kinds.items(), enumerate(VARIANTS)):
         refine = Known(maps[variant.rank], variant) if variant.rank else NoRefinement()
-        applied = share(refine(masks, magnitude), "sum_to_one")
+        applied = share(refine(masks, magnitude)[:, :, None], "sum_to_one")
         builder = builders[variant.reconstruct]
-        estimates[f"{kind}|{number}"] = builder.render(references.sum(0)[None, None], SAMPLE_RATE_HZ, applied)[0, :, 0]
+        estimates[f"{kind}|{number}"] = builder.render(references.sum(0)[None], SAMPLE_RATE_HZ, applied)[0]
     return score_clip(PROTOCOL, clip.name, references, estimates, SAMPLE_RATE_HZ)
 
 
@@ -215,10 +216,10 @@ def costs(separator: Separator, builders: dict[str, Separator], clips: Sequence[
     with torch.inference_mode():
         for number, clip in enumerate([clips[0], *clips[:TIMED_CLIPS]]):
             references, _, magnitude = look(clip, separator)
-            mixture = references.sum(0)[None, None]
+            mixture = references.sum(0)[None]
             masks = timed("masks of the default weights", separator.estimate_masks, magnitude)
             for rank in RANKS:
-                timed(f"refinement, rank {rank}", NmfRefinement(rank), masks, magnitude)
+                timed(f"refinement, rank {rank}", NmfRefinement(rank), masks[:, :, 0], magnitude)
             for name, builder in builders.items():
                 timed(f"reconstruction, {name}", builder.render, mixture, SAMPLE_RATE_HZ, masks)
             minutes += mixture.shape[-1] / SAMPLE_RATE_HZ / 60
@@ -239,16 +240,16 @@ def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
         writer.writerows(records)
 
 
-def test(variant: Variant, clips: Sequence[Clip], root: str, out: Path) -> None:
+def test(variant: Variant, clips: Sequence[Clip], out: Path) -> None:
     """Score the default weights on the test clips with `NONE` and with ``variant``, and report the difference."""
     folders = []
     for name, one in {"none": NONE, "best": variant}.items():
         post = {"refine": one.refine, "reconstruct": described(one.reconstruct)}
         separator = Separator.load("default", **{group: build(description) for group, description in post.items()})
         rows = evaluate_all(separator, clips, PROTOCOL, {}, out / "unfinished", what=f"test, {name}")
-        audio = {"kind": "mir1k", "root": root, "weights": "default", "inference": separator.settings, "post": post}
+        facts = {"weights": "default", "inference": separator.settings, "post": post, "part": "test"}
         folders.append(out / "test" / name)
-        write_results(folders[-1], rows, PROTOCOL, ESTIMATE, {"audio": audio, "part": "test"} | provenance())
+        write_results(folders[-1], rows, PROTOCOL, ESTIMATE, facts | provenance())
     files = [f"none={folders[0]}", f"best={folders[1]}"]
     show_report(make_report(files, out / "test" / "report", compare=["best", "none"]))
 
@@ -280,14 +281,14 @@ def main() -> None:
     records = tabulate(rows)
     write(options.out / "validation.csv", records)
     draw(records, options.out)  # all figures of the choice are drawn before the test clips are scored
-    first = validation[0].load()
+    first = loaded(validation[0], SOURCES).sources
     refining = Separator.load("default", refine=NmfRefinement())
     picture(refining, first.sum(0), SAMPLE_RATE_HZ, first).savefig(options.out / "clip.png", dpi=80)
     chosen = best(records, next(iter(models)))
     words = ", ".join(f"{name} {value}" for name, value in chosen.fields.items() if value)
     console.print(f"best on {len(validation)} validation clips, other than none: {words}", highlight=False)
     if not options.validation_only:
-        test(chosen, tested, str(data.root.resolve()), options.out)
+        test(chosen, tested, options.out)
     write(options.out / "cost.csv", costs(Separator.load("default"), builders, validation))
     console.print(f"tables and figures: {options.out}", highlight=False)
 

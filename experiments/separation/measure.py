@@ -24,7 +24,8 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ, Clip
+from hourglass_sep.data.clips import Clip, loaded
+from hourglass_sep.data.mir1k import SAMPLE_RATE_HZ
 from hourglass_sep.data.synthetic.synthesis import synthesize_song
 from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.inference.separator import Separator
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--split", default="standard")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "validation.csv")
     chosen = parser.parse_args()
-    songs = {clip.name: clip.load() for clip in validation_clips(chosen.split)}
+    songs = {clip.name: loaded(clip, SOURCES).sources[:, 0] for clip in validation_clips(chosen.split)}
     synthetic = {f"song_{seed}": synthesize_song(seed, SYNTHETIC_SECONDS, 44100) for seed in range(SYNTHETIC_SONGS)}
     windows = {
         f"{window} / {context} / {fade}": Separator.load(
