@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.data import suggested_max_num_workers
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from hourglass_sep.data.augment import Augmentation
@@ -139,6 +140,12 @@ class SeparationDataModule(pl.LightningDataModule):
         return cls(kind(**own), **settings)
 
     @property
+    def facts(self) -> dict[str, str]:
+        """Facts about the data for the weights' card."""
+        kind, n_clips = type(self.catalogue).__name__, len(self.clips().train)
+        return {"trained_on": f"{kind}, {n_clips} clips", "data_licence": self.catalogue.licence}
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources, in the order of the S axis."""
         return tuple(self.catalogue.sources)
@@ -178,17 +185,24 @@ class SeparationDataModule(pl.LightningDataModule):
 
         Raises:
             DataError: there are none.
+            SettingError: there is only one source.
         """
+        if len(self.sources) < 2:
+            raise SettingError(
+                f"sources=[{self.sources[0]}] is one source, which would be its own mixture: add the rest, "
+                "[vocals,rest=drums+bass+other]"
+            )
         if not clips.train:
             raise DataError("there are no clips to train on: check data.root and how it is split")
 
     def survey(self, clips: Sequence[Clip]) -> None:
-        """Check the content of clips; see `hourglass_sep.data.survey.survey`.
+        """Check the content of clips, in the first process of a run; see `hourglass_sep.data.survey.survey`.
 
         Raises:
             DataError: a clip is invalid.
         """
-        survey(clips, self.sources, self.cache_dir, self.mixture)
+        if not rank_zero_only.rank:
+            survey(clips, self.sources, self.cache_dir, self.mixture)
 
     def clips(self) -> Split:
         """The clips for training, validation and testing.

@@ -68,6 +68,13 @@ class Mir1kDataModule(SeparationDataModule):
         self.train_singers = list(train_singers)
         self.synthetic_clips = synthetic_clips
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `SeparationDataModule.facts`."""
+        facts, n_synthetic = super().facts, self.synthetic_clips
+        more = f", and {n_synthetic} synthetic clips (no recordings)" if n_synthetic else ""
+        return facts | {"trained_on": facts["trained_on"] + more}
+
     def check_parts(self, clips: Split) -> None:
         """See `SeparationDataModule.check_parts`; there must be clips for validation, too, unless the split has none.
 

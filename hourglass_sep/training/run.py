@@ -94,8 +94,8 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = instantiate(cfg.data)
     system = build_system(cfg, datamodule.sources)
-    system.separator.facts = {"data_licence": datamodule.catalogue.licence}
     datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
+    system.separator.facts = datamodule.facts
     callbacks = build_callbacks(cfg.callbacks)
     if cfg.ckpt_path is not None:
         check_resuming(cfg, system, callbacks)

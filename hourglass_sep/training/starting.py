@@ -14,8 +14,10 @@ _MOST_NAMED = 6
 def start_from(separator: Separator, name_or_path: str, trust: Collection[str] = ()) -> str:
     """Copy weights into a separator's network wherever name and shape are equal, also for other numbers of sources.
 
+    The licence of their data is added to the separator's facts.
+
     Args:
-        separator: the separator to be trained; its network is changed.
+        separator: the separator to be trained; its network and facts are changed.
         name_or_path: a name that ships, or the file of a checkpoint.
         trust: packages whose networks may be imported, see `Separator.from_checkpoint`.
 
@@ -35,11 +37,14 @@ def start_from(separator: Separator, name_or_path: str, trust: Collection[str] =
             f"init_from={name_or_path}: no layer has the size of this network's: repeat the model options of its run"
         )
     separator.network.load_state_dict({name: value.to(own[name]) for name, value in taken.items()}, strict=False)
+    before = description.get("facts", {}).get("data_licence") or "not known"
+    own_licence = separator.facts.get("data_licence") or "not known"
+    separator.facts["data_licence"] = f"{own_licence}; started from {name_or_path}: {before}"
     missing = [name for name in own if name not in taken]
     text = f"init_from={name_or_path}: {len(taken)} of {len(own)} tensors taken"
     if missing:
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         text += f", newly drawn: {', '.join(missing[:_MOST_NAMED])}{more}"
-    before, now = description["audio"], separator.description["audio"]
-    other = [f"audio.{key}={before.get(key)}" for key in now if before.get(key) != now[key]]
+    audio, now = description["audio"], separator.spectrogram.config
+    other = [f"audio.{key}={audio.get(key)}" for key in now if audio.get(key) != now[key]]
     return text + (f"; they were trained with {' '.join(other)}" if other else "")

@@ -58,7 +58,7 @@ def test_a_folder_of_stems_trains_validates_and_separates_in_the_order_of_its_so
     assert {f"test/gnsdr_{name}" for name in names} <= metrics.keys()
     separator = Separator.from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     assert separator.sources == names
-    assert separator.facts == {"data_licence": "CC0"}
+    assert separator.facts == {"trained_on": "StemFolders, 2 clips", "data_licence": "CC0"}
     song = 0.1 * torch.randn(2, 20000)
     stems = separator.separate(song, 16000)
     assert tuple(stems) == names
@@ -161,6 +161,8 @@ def test_training_starts_from_shipped_weights_by_name(tiny_mir1k: Path, tmp_path
     shipped = Separator.from_pretrained().network.state_dict()
     trained = weights_of(tmp_path / "checkpoints" / "last.ckpt")
     assert all(torch.equal(trained[name], value) for name, value in shipped.items())
+    facts = Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").facts
+    assert facts["data_licence"].endswith("started from default: MIR-1K: free for research (Hsu and Jang 2010)")
 
 
 def test_weights_of_which_nothing_fits_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -252,6 +254,11 @@ def test_what_is_no_network_is_named(target: str, words: str, package: str, fold
         train(folder, tmp_path / "run", f"model._target_={target.format(package)}")
 
 
+def test_one_source_alone_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"sources=\[vocals\] is one source, which would be its own mixture"):
+        train(folder, tmp_path / "run", "sources=[vocals]")
+
+
 def test_the_number_of_sources_is_not_set_twice(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"model.sources is not allowed: it follows from sources"):
         train(folder, tmp_path / "run", "+model.sources=3")
@@ -268,7 +275,7 @@ def test_voices_of_one_set_are_trained_over_accompaniments_of_another(folder: Pa
     metrics = training.run(composed("train", *options, run_dir=tmp_path / "run"))
     assert {"val/gnsdr_vocals", "val/gnsdr_rest"} <= metrics.keys()
     separator = Separator.from_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert separator.facts == {"data_licence": "songs: CC0; solo: mine"}
+    assert separator.facts["data_licence"] == "songs: CC0; solo: mine"
 
 
 @pytest.mark.parametrize(
