@@ -201,7 +201,7 @@ class SeparationDataModule(pl.LightningDataModule):
         Raises:
             DataError: a clip is invalid.
         """
-        if not rank_zero_only.rank:
+        if not getattr(rank_zero_only, "rank", 0):
             survey(clips, self.sources, self.cache_dir, self.mixture)
 
     def clips(self) -> Split:
