@@ -24,6 +24,7 @@ from hourglass_sep.data.survey import survey
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import DataError, SettingError, UserError
+from hourglass_sep.support.terminal import complain
 
 MIXTURES = ("file", "sum")
 """The mixture of clips for validation and testing: its file, if there is one, or the sum of the sources."""
@@ -201,8 +202,12 @@ class SeparationDataModule(pl.LightningDataModule):
         Raises:
             DataError: a clip is invalid.
         """
-        if not getattr(rank_zero_only, "rank", 0):
-            survey(clips, self.sources, self.cache_dir, self.mixture)
+        if getattr(rank_zero_only, "rank", 0):
+            return
+        unused = getattr(self.catalogue, "unused", [])
+        if unused:
+            complain(f"warning: {', '.join(unused)} of the data set are in no source: left out of training mixtures")
+        survey(clips, self.sources, self.cache_dir, self.mixture)
 
     def clips(self) -> Split:
         """The clips for training, validation and testing.

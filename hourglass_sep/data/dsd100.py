@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hourglass_sep.data.clips import Clip, Part, Split
 from hourglass_sep.data.splits import Division, authors_split, group_rule, same
-from hourglass_sep.data.track_files import ACCOMPANIMENT, choose_sources, entries, make_clips, read_track
+from hourglass_sep.data.track_files import ACCOMPANIMENT, choose_sources, entries, make_clips, read_track, unused
 from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.support.errors import DataError
 from hourglass_sep.support.paths import at_home
@@ -57,6 +57,11 @@ class Dsd100:
         self.sources = tuple(self._chosen)
         self._group_of = group_rule(group)
         self._division = Division(validation, 0, fold, folds, split_seed)
+
+    @property
+    def unused(self) -> list[str]:
+        """Stems that are in no source."""
+        return unused(STEMS, self._chosen)
 
     def prepare(self) -> None:
         """Do nothing: DSD100 has to be downloaded."""

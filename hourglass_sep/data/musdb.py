@@ -16,6 +16,7 @@ from hourglass_sep.data.track_files import (
     entries,
     make_clips,
     read_track,
+    unused,
 )
 from hourglass_sep.support.errors import DataError
 from hourglass_sep.support.paths import at_home
@@ -82,6 +83,11 @@ class Musdb18:
         self.sources = tuple(self._chosen)
         self._group_of = group_rule(group)
         self._division = Division(validation, 0, fold, folds, split_seed)
+
+    @property
+    def unused(self) -> list[str]:
+        """Stems that are in no source."""
+        return unused(sorted(_STREAMS.keys() - {"mixture"}), self._chosen)
 
     def prepare(self) -> None:
         """Do nothing: MUSDB has to be requested from its authors."""

@@ -21,6 +21,7 @@ from hourglass_sep.data.track_files import (
     read_track,
     sound_files,
     stem_names,
+    unused,
 )
 from hourglass_sep.dsp.stems import read_sources
 from hourglass_sep.support.checks import check_choice
@@ -45,7 +46,7 @@ class StemFolders:
     Args:
         root: the folder or CSV file.
         sources: names of stems, or sums ``accompaniment=drums+bass+other``, in the order of the S axis; all stems,
-            sorted, if None.
+            sorted, if None. Where there is no stem of that name, ``accompaniment`` is the sum of all but ``vocals``.
         stem: name of the only stem, of solo recordings: ``vocals``.
         missing: what becomes of tracks without one of the stems: ``refuse`` them, take the stem as ``silence``, or
             ``skip`` them.
@@ -112,7 +113,13 @@ class StemFolders:
 
     @cached_property
     def _sources(self) -> dict[str, tuple[str, ...]]:
-        return choose_sources(stem_names(self._tracks), self._asked)
+        rest = [stem for stem in stem_names(self._tracks) if stem.casefold() != "vocals"]
+        return choose_sources(stem_names(self._tracks), self._asked, {"accompaniment": rest} if rest else None)
+
+    @property
+    def unused(self) -> list[str]:
+        """Stems that are in no source."""
+        return unused(stem_names(self._tracks), self._sources)
 
     @cached_property
     def _tracks(self) -> list[TrackFiles]:

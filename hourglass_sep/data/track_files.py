@@ -154,6 +154,12 @@ def choose_sources(
     return chosen
 
 
+def unused(stems: Sequence[str], sources: Mapping[str, Sequence[str]]) -> list[str]:
+    """The stems that are in none of the sources, see `choose_sources`: they are left out of mixtures that are sums."""
+    used = {stem.casefold() for parts in sources.values() for stem in parts}
+    return [stem for stem in stems if stem.casefold() not in used]
+
+
 def make_clips(
     tracks: Sequence[TrackFiles],
     sources: Mapping[str, Sequence[str]],

@@ -181,8 +181,25 @@ def test_a_misspelt_source_is_refused_with_the_closest_stem(tmp_path: Path) -> N
         SettingError, match=r"sources has vocal, .* stem vocal \(vocals\?\): choose from bass, drums, ot"
     ):
         catalogue.split()
-    with pytest.raises(SettingError, match=r"no track has a stem accompaniment: choose from bass, .* NAME=STEM\+STEM"):
-        StemFolders(tmp_path, ["vocals", "accompaniment"]).split()
+    with pytest.raises(SettingError, match=r"no track has a stem backing: choose from bass, .* NAME=STEM\+STEM"):
+        StemFolders(tmp_path, ["vocals", "backing"]).split()
+
+
+def test_accompaniment_is_all_but_the_vocals_where_no_stem_has_that_name(tmp_path: Path) -> None:
+    clip = only(many(tmp_path / "four", 2), sources=["accompaniment", "vocals"])
+    assert [part.path.name for part in clip.stems["accompaniment"]] == ["bass.wav", "drums.wav", "other.wav"]
+    for track in many(tmp_path / "own", 2).iterdir():
+        (track / "other.wav").rename(track / "accompaniment.wav")
+    clip = only(tmp_path / "own", sources=["accompaniment", "vocals"])
+    assert [part.path.name for part in clip.stems["accompaniment"]] == ["accompaniment.wav"]
+    with pytest.raises(SettingError, match="stem drums in"):
+        StemFolders(tmp_path / "four", ["vocals", "drums", "accompaniment"]).split()
+
+
+def test_stems_that_are_in_no_source_are_known(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+    assert StemFolders(tmp_path, ["vocals", "kit=drums"]).unused == ["bass", "other"]
+    assert StemFolders(tmp_path).unused == []
 
 
 def test_missing_stems_are_refused_with_their_number_and_the_misspelt_file(tmp_path: Path) -> None:
