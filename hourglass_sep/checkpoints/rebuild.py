@@ -123,8 +123,7 @@ def network(
 
 def filled(made: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """A network with these weights, which have no `misfit`, in its own types."""
-    own = made.state_dict()
-    made.load_state_dict({name: value.to(own[name].dtype) for name, value in weights.items()})
+    made.load_state_dict(weights)
     return made
 
 

@@ -48,6 +48,14 @@ def test_weights_alone_rebuild_the_separator_that_was_saved(tmp_path: Path) -> N
         assert float(error) <= tolerance * float(expected.abs().max())
 
 
+def test_weights_that_were_loaded_are_saved_again_as_they_are(tmp_path: Path) -> None:
+    """Loaded networks have another memory format than new ones."""
+    small().save_weights(tmp_path / "first.safetensors", {})
+    Separator.from_checkpoint(tmp_path / "first.safetensors").save_weights(tmp_path / "second.safetensors", {})
+    assert (tmp_path / "first.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
+    assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
+
+
 def test_settings_can_be_overridden_when_loading(tmp_path: Path) -> None:
     path = lightning_checkpoint(small(), tmp_path / "mine.ckpt")
     assert Separator.from_checkpoint(path, masks="raw", window_frames=None).settings["masks"] == "raw"

@@ -44,7 +44,8 @@ class Net(nn.Module):
         self.first = nn.Conv2d(1, width, 3, padding=1)
         self.last = nn.Conv2d(width, sources, 1)
         self.again = self.last
-        self.register_buffer("table", torch.tensor([[1, -7], [2**40, 5]]))
+        self.register_buffer("table", torch.tensor([[1, -7], [2**40 + 1, 5]]))
+        self.register_buffer("again_the_table", self.table)
         self.register_buffer("flags", torch.tensor([True, False]))
         self.register_buffer("loud", torch.tensor([1e6]))
 
@@ -273,6 +274,7 @@ def test_weights_for_a_network_that_is_given_must_fit_it(package: Path, tmp_path
         ("flags", lambda value: value.to(torch.uint8)),
         ("table", lambda value: torch.zeros(1, dtype=torch.int64).expand(value.shape)),
         ("table", lambda value: value[:1]),
+        ("again_the_table", lambda value: value[:1]),
         ("norm.running_mean", lambda value: value.long()),
         ("last.weight", lambda value: value * torch.nan),
     ],

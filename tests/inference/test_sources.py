@@ -126,5 +126,7 @@ def test_a_description_holds_copies_of_the_networks_arguments() -> None:
     mine = separator(FOUR)
     mine.description["network"]["arguments"]["stacks"] = 9
     mine.description["sources"].append("more")
+    mine.description["audio"]["n_fft"] = 9
     assert mine.description["network"]["arguments"]["stacks"] == 2
     assert mine.description["sources"] == [*FOUR]
+    assert mine.description["audio"]["n_fft"] == mine.spectrogram.n_fft

@@ -95,6 +95,14 @@ def test_stems_of_songs_of_any_number_of_channels_add_up(shape: tuple[int, ...],
 
 
 @pytest.mark.parametrize("stereo", STEREO)
+def test_songs_of_a_batch_do_not_mix(stereo: str) -> None:
+    made, batch = separator(network(), stereo), torch.stack([song(2, 9000, seed=1), song(2, 9000, seed=2)])
+    together = stacked(made, batch, 16000)
+    for b in range(2):
+        torch.testing.assert_close(together[:, b], stacked(made, batch[b], 16000), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("stereo", STEREO)
 def test_each_channel_has_its_own_masks(stereo: str) -> None:
     """Raw masks of 0 and 1 keep one of the two channels in a stem."""
 
