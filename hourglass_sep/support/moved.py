@@ -21,11 +21,19 @@ MODULES = {
 }
 """Old module name to current one, both without the package name."""
 
+NAMES = {
+    "data.datamodule.Mir1kDataModule": "data.mir1k_datamodule.Mir1kDataModule",
+    "data.datamodule.SyntheticDataModule": "data.mir1k_datamodule.SyntheticDataModule",
+}
+"""Old name to current one of single classes, both without the package name."""
+
 
 def current(target: str) -> str:
     """Current form of a ``_target_`` of any version; other packages and unknown modules stay unchanged."""
     package, _, rest = target.partition(".")
     module, _, name = rest.rpartition(".")
+    if package == PACKAGE and rest in NAMES:
+        return f"{PACKAGE}.{NAMES[rest]}"
     return f"{PACKAGE}.{MODULES[module]}.{name}" if package == PACKAGE and module in MODULES else target
 
 

@@ -15,8 +15,10 @@ def test_settings_that_are_not_given_are_those_the_weights_came_with(tiny_mir1k:
     changes = ("inference.masks=raw", "inference.window_frames=null")
     rows = run(composed("evaluate", *QUICK, *changes, f"data.root={tiny_mir1k}", run_dir=tmp_path))
     assert {row["clip"] for row in rows} == {"Ani_1_01"}
-    found = json.loads((tmp_path / "scores.json").read_text())["audio"]["inference"]
-    assert found == Separator.from_pretrained().settings | {"masks": "raw", "window_frames": None}
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert content["files"] == {"Ani_1_01": [str(tiny_mir1k / "Wavfile" / "Ani_1_01.wav")]}
+    assert content["data"]["root"] == str(tiny_mir1k)
+    assert content["inference"] == Separator.from_pretrained().settings | {"masks": "raw", "window_frames": None}
 
 
 @pytest.mark.parametrize(

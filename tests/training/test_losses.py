@@ -10,25 +10,25 @@ STFT = Spectrogram(8000, 64, 16, 32)
 
 def inputs() -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    masks = torch.randn(3, 2, 2, 5, 7, generator=generator)
+    masks = torch.randn(3, 2, 2, 3, 5, 7, generator=generator)
     batch = {
-        "mixture": torch.rand(2, 1, 5, 7, generator=generator),
-        "targets": torch.rand(2, 2, 5, 7, generator=generator),
+        "mixture": torch.rand(2, 3, 5, 7, generator=generator),
+        "targets": torch.rand(2, 2, 3, 5, 7, generator=generator),
     }
     return masks, batch
 
 
 def sounds(quieter_patch_by: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
     """Masks of which each takes its own source's share of the magnitude, and two patches of two sources of noise."""
-    waveforms = torch.randn(2, 2, 64 + 30 * 16, generator=torch.Generator().manual_seed(1))
+    waveforms = torch.randn(2, 2, 1, 64 + 30 * 16, generator=torch.Generator().manual_seed(1))
     waveforms[1] /= quieter_patch_by
     spectra = STFT(waveforms, centred=False)
-    mixture, targets = STFT.magnitude(spectra.sum(1, keepdim=True)), STFT.magnitude(spectra)
+    mixture, targets = STFT.magnitude(spectra.sum(1)), STFT.magnitude(spectra)
     masks = (targets / targets.sum(1, keepdim=True))[None]
     return masks, {"mixture": mixture, "targets": targets}
 
 
-def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_source() -> None:
+def test_masked_l1_is_the_mean_over_batch_channels_bins_and_frames_for_each_stack_and_source() -> None:
     masks, batch = inputs()
     losses = masked_l1(masks, batch)
     assert losses.shape == (3, 2)
@@ -36,10 +36,11 @@ def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_sou
         for s in range(2):
             cells = [
                 abs(
-                    float(masks[k, b, s, f, t]) * float(batch["mixture"][b, 0, f, t])
-                    - float(batch["targets"][b, s, f, t])
+                    float(masks[k, b, s, c, f, t]) * float(batch["mixture"][b, c, f, t])
+                    - float(batch["targets"][b, s, c, f, t])
                 )
                 for b in range(2)
+                for c in range(3)
                 for f in range(5)
                 for t in range(7)
             ]
@@ -48,15 +49,15 @@ def test_masked_l1_is_the_mean_over_batch_bins_and_frames_for_each_stack_and_sou
 
 def test_the_loss_of_perfect_masks_is_zero_and_of_others_is_not() -> None:
     _, batch = inputs()
-    perfect = (batch["targets"] / batch["mixture"])[None]
+    perfect = (batch["targets"] / batch["mixture"][:, None])[None]
     assert float(masked_l1(perfect, batch).max()) < 1e-5
     assert float(masked_l1(perfect + 0.1, batch).min()) > 1e-4
 
 
 def test_masked_snr_is_the_logarithm_of_each_patchs_squared_error_over_its_targets_power() -> None:
     masks, batch = inputs()
-    error = (masks * batch["mixture"] - batch["targets"]).square().mean((3, 4))  # (K, B, S)
-    power = batch["targets"].square().mean((1, 2, 3))[:, None]
+    error = (masks * batch["mixture"][:, None] - batch["targets"]).square().mean((3, 4, 5))  # (K, B, S)
+    power = batch["targets"].square().mean((1, 2, 3, 4))[:, None]
     torch.testing.assert_close(masked_snr(masks, batch), torch.log10(error / power + 1e-3).mean(1))
 
 
@@ -73,10 +74,17 @@ def test_the_logarithmic_loss_counts_quiet_patches_like_loud_ones() -> None:
 
 def test_ten_decibels_less_error_are_one_less_down_to_minus_three() -> None:
     _, batch = sounds()
-    perfect = (batch["targets"] / batch["mixture"])[None]
+    perfect = (batch["targets"] / batch["mixture"][:, None])[None]
     far, near = (masked_snr(perfect + error, batch) for error in (1.0, 10**-0.5))
     torch.testing.assert_close(far - near, torch.ones(1, 2), atol=0.1, rtol=0)
     torch.testing.assert_close(masked_snr(perfect, batch), torch.full((1, 2), -3.0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("loss", [masked_l1, masked_snr])
+def test_one_mask_for_all_channels_is_that_mask_in_each(loss) -> None:
+    masks, batch = inputs()
+    one = masks[:, :, :, :1]
+    torch.testing.assert_close(loss(one, batch), loss(one.expand_as(masks), batch))
 
 
 @pytest.mark.parametrize("loss", [masked_l1, masked_snr])

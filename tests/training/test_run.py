@@ -43,7 +43,7 @@ def test_a_run_of_two_steps_logs_validates_and_leaves_plain_checkpoints(tiny_mir
     for name in ("best", "last"):
         path = tmp_path / "checkpoints" / f"{name}.ckpt"
         torch.load(path, weights_only=True)
-        assert Separator.from_checkpoint(path).description["model"]["channels"] == 4
+        assert Separator.from_checkpoint(path).description["network"]["arguments"]["channels"] == 4
 
 
 def test_training_lowers_the_loss(tiny_mir1k: Path, tmp_path: Path) -> None:
@@ -132,13 +132,14 @@ def test_a_checkpoint_says_growth_or_not_as_its_version_had_it_and_is_resumed_if
     training.run(config(tiny_mir1k, tmp_path / "run"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    assert "growth" not in checkpoint[KEY]["model"]
+    arguments = checkpoint[KEY]["network"]["arguments"]
+    assert "growth" not in arguments
     for growth in (0, 8):
-        checkpoint[KEY]["model"]["growth"] = growth
+        arguments["growth"] = growth
         torch.save(checkpoint, tmp_path / f"{growth}.ckpt")
     more = ("trainer.max_steps=3", f"ckpt_path={tmp_path}/")
     training.run(config(tiny_mir1k, tmp_path / "rest", more[0], f"{more[1]}0.ckpt"))
-    with pytest.raises(CheckpointError, match=r"model\.growth=8, which only earlier versions"):
+    with pytest.raises(CheckpointError, match=r"network\.growth=8, which only earlier versions"):
         training.run(config(tiny_mir1k, tmp_path / "other", more[0], f"{more[1]}8.ckpt"))
 
 
@@ -170,7 +171,12 @@ def test_the_papers_network_and_recipe_take_fifty_steps_and_learn(
     losses = logged(tmp_path, "train/loss")
     assert len(losses) == 50
     assert sum(losses[-10:]) < sum(losses[:10])
-    assert Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").description["model"]["channels"] == 256
+    assert (
+        Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").description["network"]["arguments"][
+            "channels"
+        ]
+        == 256
+    )
 
 
 def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:
@@ -321,7 +327,7 @@ def test_bad_requests_are_refused_before_anything_is_written(tiny_mir1k: Path, t
         "no MIR-1K clips": [f"data.root={tmp_path}"],
         "is not a file": ["ckpt_path=nowhere.ckpt"],
         "no clip to validate on": ["data.validation_songs=[zz_1]"],
-        "model.sources=3": ["model.sources=3"],
+        "model.sources is not allowed": ["+model.sources=3"],
         "optimizer": ["optimizer.lr=abc"],
         "trainer or strategy": ["trainer.precision=foo"],
         "trainer.max_steps=abc": ["trainer.max_steps=abc"],

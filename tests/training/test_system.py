@@ -12,7 +12,7 @@ from hourglass_sep.training.system import SeparationSystem
 
 
 def squares(masks: torch.Tensor, batch: Batch) -> torch.Tensor:
-    return (masks * batch["mixture"] - batch["targets"]).square().mean(dim=(1, 3, 4))
+    return (masks * batch["mixture"][:, None] - batch["targets"]).square().mean(dim=(1, 3, 4, 5))
 
 
 @pytest.mark.parametrize("loss", [masked_l1, squares])
@@ -29,7 +29,7 @@ def test_the_training_loss_is_the_sum_over_all_stacks_and_sources(loss, monkeypa
     logged: dict[str, torch.Tensor] = {}
     monkeypatch.setattr(system, "log", lambda name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(system, "log_dict", logged.update)
-    batch = {"mixture": torch.rand(2, 1, 32, 16), "targets": torch.rand(2, 2, 32, 16)}
+    batch = {"mixture": torch.rand(2, 1, 32, 16), "targets": torch.rand(2, 2, 1, 32, 16)}
     value = system.training_step(batch, 0)
     masks = network(batch["mixture"])
     each = torch.stack(

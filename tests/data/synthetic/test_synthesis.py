@@ -37,7 +37,7 @@ def test_songs_are_as_hard_as_real_ones(tiny_separator: Separator) -> None:
         sources = synthesize_song(seed, 5.0)
         mixture = sources.sum(0)
         spectra = tiny_separator.spectrogram(resample(sources, 16000, 8000))[:, :512]
-        oracle = tiny_separator.render(mixture[None, None], 16000, ideal_ratio_mask(spectra)[None])[0, :, 0]
+        oracle = tiny_separator.render(mixture[None, None], 16000, ideal_ratio_mask(spectra[:, None])[None])[0, :, 0]
         mixtures.append(bss_eval_sources(sources, mixture.expand(2, -1)).sdr)
         oracles.append(bss_eval_sources(sources, oracle).sdr)
     assert float(torch.stack(mixtures).abs().max()) < 1
