@@ -171,12 +171,8 @@ def test_the_papers_network_and_recipe_take_fifty_steps_and_learn(
     losses = logged(tmp_path, "train/loss")
     assert len(losses) == 50
     assert sum(losses[-10:]) < sum(losses[:10])
-    assert (
-        Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").description["network"]["arguments"][
-            "channels"
-        ]
-        == 256
-    )
+    described = Separator.from_checkpoint(tmp_path / "checkpoints" / "last.ckpt").description["network"]
+    assert described["arguments"]["channels"] == 256
 
 
 def test_training_that_diverges_ends_at_once_and_leaves_no_best_checkpoint(tiny_mir1k: Path, tmp_path: Path) -> None:
