@@ -83,7 +83,7 @@ class CachedClip(NamedTuple):
                 for name, scale in about["scales"].items()
             }
             return cls(path, status.st_mtime_ns, about["channels"], about["n_samples"], stems, about["stamp"])
-        except (OSError, ValueError, KeyError, TypeError, struct.error):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             return None
 
     def read(self, source: str, start: int, stop: int) -> Tensor:

@@ -241,10 +241,16 @@ class Split:
             ("clip", {clip.name for clip in self.train}, {clip.name for clip in self.validation}),
             ("clip", {clip.name for clip in known}, {clip.name for clip in self.test}),
             ("group", {clip.group for clip in known}, {clip.group for clip in self.test}),
+            ("file", _files(self.train), _files(self.validation)),
+            ("file", _files(known), _files(self.test)),
         ):
             both = sorted(one & other)
             if both:
                 raise DataError(f"the {name} {both[0]} is on both sides of a split: move all of it to one side")
+
+
+def _files(clips: Sequence[Clip]) -> set[str]:
+    return {str(path) for clip in clips for path in clip.files}
 
 
 class Catalogue(Protocol):

@@ -176,9 +176,16 @@ class SeparationDataModule(pl.LightningDataModule):
             check_effects(self.effects, self.sources, self.spectrogram.channels)
         if not self._is_checked:
             clips = self.clips()
+            scored = clips.validation + (clips.test if test else [])
             self.check_parts(clips)
+            for clip in scored:
+                lacking = [source for source in self.sources if source not in clip.stems]
+                if lacking:
+                    raise DataError(
+                        f"{clip.name} has no stem {', '.join(lacking)} to be scored by: train on it instead"
+                    )
             self.patches()
-            self.survey(clips.train + clips.validation + (clips.test if test else []))
+            self.survey(clips.train + scored)
             self._is_checked = True
 
     def check_parts(self, clips: Split) -> None:

@@ -259,9 +259,10 @@ def _drawn(
     count = math.floor(wanted * n_groups + 0.5)
     if wanted and not count:
         if n_groups < 3:
+            own = ", or data.group=track" if len(known) > n_groups else ""
             raise DataError(
-                f"data.{key}={wanted:g} of {n_groups} group(s) (artists) is none: set data.{key} to 0 or to a list of "
-                "tracks, or data.group=track"
+                f"a share of {wanted:g} of {n_groups} group(s) (artists) for {key} is none: set data.{key} to 0 or to "
+                f"a list of tracks{own}"
             )
         count = 1
     apart = {clip.group for clip in clips if clip.name in reserved}

@@ -58,10 +58,11 @@ def read_table(path: Path, groups: bool = True) -> list[TrackFiles]:
             raise DataError(
                 f"{path}, row {number} has {'the track ' + track + ' again' if track else 'no track'}: correct it"
             )
-        part = facts.get("split")
+        part = facts.get("split") or None
         if part is not None and part.lower() not in PART_NAMES:
             raise DataError(
-                f"{path}, row {number}: {track} has the split {part!r}, which is none of train, valid, test"
+                f"{path}, row {number}: {track} has the split {part!r}, which is none of train, valid, test: correct "
+                "it, or leave it empty"
             )
         stems = {same(name): _part(path, track, name, cell) for name, cell in cells.items() if cell}
         if not stems:
@@ -82,6 +83,8 @@ def read_table(path: Path, groups: bool = True) -> list[TrackFiles]:
 def _part(table: Path, track: str, stem: str, cell: str) -> Part:
     path = table.parent / at_home(cell)
     if not path.is_file():
+        if stem.casefold() in ("artist", "singer", "speaker", "performer"):
+            raise DataError(f"{table}: the column {stem} is taken as a stem: call it group")
         there = [each.name for each in path.parent.iterdir() if each.is_file()] if path.parent.is_dir() else []
         raise DataError(
             f"{table}: {track} has no file {path}{suggestion(path.name, there)} for {stem}: correct the table"

@@ -110,8 +110,9 @@ def _read(path: Path, stamp: Mapping[str, Any]) -> Facts | None:
     """The facts in a file; None if they are missing, damaged or those of other files."""
     try:
         content = json.loads(path.read_bytes())
-        return Facts(**content["facts"]) if content["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = Facts(**content["facts"]) if content["stamp"] == stamp else None
+        return facts if facts is None or isinstance(facts.peaks, dict) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -179,7 +180,7 @@ def _judge_stems(found: Mapping[Clip, Facts]) -> None:
             raise DataError(f"{clip.name} is silent in all its stems: export it again, or remove it")
         silent += [f"{source} of {clip.name}" for source in quiet if clip.stems[source]]
     if silent:
-        complain(f"warning: {_count(len(silent), 'silent stem')}, the first is {silent[0]}: trained as silence")
+        complain(f"warning: {_count(len(silent), 'silent stem')}, the first is {silent[0]}: silence, not scored")
     mixed = [clip for clip, facts in found.items() if facts.mixed]
     if mixed:
         facts = found[mixed[0]]

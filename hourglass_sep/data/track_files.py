@@ -192,9 +192,21 @@ def make_clips(
         stems = {source: tuple(part for _, part in parts if part is not None) for source, parts in found.items()}
         if not any(stems.values()):
             raise DataError(f"{track.name} has none of the stems of {', '.join(sources)}: remove it")
+        files = [part for parts in stems.values() for part in parts]
+        twice = [part for number, part in enumerate(files) if part in files[:number]]
+        if twice:
+            raise DataError(f"{track.name} has {twice[0].path} as two of its stems: give each its own file")
         group = group_of(track.name) if track.group is None else track.group
         clips.append(Clip(track.name, same(group), stems, track.mixture))
     if lacking and missing == "refuse":
+        for stem, without in lacking.items():
+            if 2 * len(without) > len(tracks) > 2:  # a misspelt name, rather than one that most tracks lack
+                odd = next(track for track in tracks if track.find(stem) is not None)
+                raise DataError(
+                    f"{odd.name} has a stem {stem}, which {len(without)} of {len(tracks)} tracks do not"
+                    f"{suggestion(stem, [name for name in lacking if name != stem])}: rename it there, or choose "
+                    "stems by sources=[...]"
+                )
         stem, without = next(iter(lacking.items()))
         raise DataError(
             f"{without[0].name}{f' and {len(without) - 1} more' if without[1:] else ''} of {len(tracks)} tracks lack "

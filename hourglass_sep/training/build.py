@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,15 +12,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.options import GROUPS
 from hourglass_sep.inference.separator import Separator
-from hourglass_sep.networks.base import build_network
+from hourglass_sep.networks.base import build_network, masks_of
+from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError, UserError
@@ -73,14 +76,41 @@ def build_separator(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> Separa
         if name in arguments:
             raise SettingError(f"model.{name} is not allowed: it follows from sources=[...] and audio.channels")
     try:
-        make = get_class(target)
+        module, _, name = target.rpartition(".")
+        make = getattr(importlib.import_module(module), name)
     except Exception as error:  # the class's own package runs
-        reason = " ".join(str(error).split())[:300]
-        raise SettingError(f"model._target_={target} cannot be imported ({reason}): install its package") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise SettingError(
+            f"model._target_={target} cannot be imported ({reason}): correct the name, or install its package"
+        ) from error
     network, unknown = build_network(make, arguments, len(sources), stft.channels)
     if unknown and not is_further_rank():
         complain(f"{target} takes no {', '.join(unknown)}: left out")
+    if not isinstance(network, StackedHourglass):
+        _try(network, stft, len(sources))
     return Separator(network, stft, sources=sources, **build_post(cfg), **cfg.inference)
+
+
+def _try(network: torch.nn.Module, stft: Spectrogram, n_sources: int) -> None:
+    """Call a network of another package once, before data are read.
+
+    Raises:
+        SettingError: it fails, or returns something else than masks.
+    """
+    magnitude = torch.rand(2, stft.channels, stft.n_freq, 64)
+    try:
+        with torch.no_grad():
+            masks_of(network.eval(), magnitude, n_sources)
+    except SettingError:
+        raise
+    except Exception as error:  # its own code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise SettingError(
+            f"the network {type(network).__name__} fails on a magnitude {tuple(magnitude.shape)} ({reason}): it has to "
+            f"take audio.channels={stft.channels} channels"
+        ) from error
+    finally:
+        network.train()
 
 
 def trusted(cfg: DictConfig) -> list[str]:

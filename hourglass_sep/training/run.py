@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
+from hourglass_sep.checkpoints.store import KEY
 from hourglass_sep.data.datamodule import SeparationDataModule
 from hourglass_sep.data.synthetic.sets import release
 from hourglass_sep.dsp.masks import ideal_ratio_mask
@@ -45,7 +46,7 @@ from hourglass_sep.training.loggers import finalize
 from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.resuming import check_callbacks, read_resumable
 from hourglass_sep.training.run_folder import claimed
-from hourglass_sep.training.starting import start_from
+from hourglass_sep.training.starting import origin_of, start_from, with_origin
 from hourglass_sep.training.stopping import Stop
 from hourglass_sep.training.system import SeparationSystem
 
@@ -94,15 +95,16 @@ def _run(cfg: DictConfig, stop: Stop) -> dict[str, float]:
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = instantiate(cfg.data)
     system = build_system(cfg, datamodule.sources)
-    datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
-    system.separator.facts = datamodule.facts
     callbacks = build_callbacks(cfg.callbacks)
+    origin = ""
     if cfg.ckpt_path is not None:
-        check_resuming(cfg, system, callbacks)
+        origin = check_resuming(cfg, system, callbacks)
     if cfg.init_from is not None:
-        started = start_from(system.separator, str(cfg.init_from), trusted(cfg))
+        started, origin = start_from(system.separator, str(cfg.init_from), trusted(cfg))
         if not is_further_rank():
             complain(started)
+    datamodule.check(count_devices(cfg.trainer.devices), cfg.test)
+    system.separator.facts = with_origin(datamodule.facts, origin)
     loggers: Sequence[Logger] = []
     status = "failed"
     with claimed(cfg):
@@ -152,13 +154,16 @@ def _test(
     return scores
 
 
-def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequence[Callback]) -> None:
+def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequence[Callback]) -> str:
     """Check before training whether ``cfg.ckpt_path`` can be resumed, and print the settings that change.
 
     Args:
         cfg: composed config ``train``.
         system: the LightningModule to be trained.
         callbacks: callbacks of the run.
+
+    Returns:
+        The weights that the run was started from, with the licence of their data, see `start_from`; '' if none.
 
     Raises:
         CheckpointError: the checkpoint cannot be resumed.
@@ -170,6 +175,7 @@ def check_resuming(cfg: DictConfig, system: SeparationSystem, callbacks: Sequenc
     changes = system.check_recipe(path, checkpoint)
     if changes and not is_further_rank():
         complain(f"{path} is resumed with other settings than before: {', '.join(changes)}")
+    return origin_of(checkpoint[KEY].get("facts", {}))
 
 
 def best_checkpoint(cfg: DictConfig) -> Path:

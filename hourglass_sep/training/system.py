@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -114,9 +115,10 @@ class SeparationSystem(pl.LightningModule):
         self.validation_rows = [row for rows in self._scoring.results() for row in rows]
         self.validation_rows = merge_rows(self._gather(self.validation_rows))
         metrics = as_metrics(self.validation_rows, self.protocol, ESTIMATE, "val")
-        gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr")]
+        # Sources without a score (silent references) do not hide the others from the choice of checkpoints.
+        gnsdr = [value for name, value in metrics.items() if name.startswith("val/gnsdr") and math.isfinite(value)]
         self.log_dict(metrics)
-        self.log("val/gnsdr", sum(gnsdr) / max(len(gnsdr), 1), prog_bar=True)
+        self.log("val/gnsdr", sum(gnsdr) / len(gnsdr) if gnsdr else math.nan if metrics else 0.0, prog_bar=True)
 
     def _gather(self, rows: list[Row]) -> list[list[Row]]:
         if self.trainer.world_size == 1:

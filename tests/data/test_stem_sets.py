@@ -196,6 +196,25 @@ def test_accompaniment_is_all_but_the_vocals_where_no_stem_has_that_name(tmp_pat
         StemFolders(tmp_path / "four", ["vocals", "drums", "accompaniment"]).split()
 
 
+def test_a_name_that_few_tracks_have_is_blamed_on_them(tmp_path: Path) -> None:
+    for track in sorted(many(tmp_path, 6).iterdir())[1:2]:
+        (track / "drums.wav").rename(track / "durms.wav")
+    with pytest.raises(DataError, match=r"Artist 0 - Song 1 has a stem durms, which 5 of 6 tracks do not \(drums\?\)"):
+        StemFolders(tmp_path).split()
+
+
+def test_one_file_is_not_in_two_parts_nor_two_stems(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+    rows = [f"{name},{name},{part},Artist 0 - Song 0/vocals.wav,Artist 0 - Song 0/{other}.wav\n"
+            for name, part, other in (("A", "train", "bass"), ("B", "valid", "drums"), ("C", "test", "other"))]  # fmt: skip
+    (tmp_path / "a.csv").write_text("track,group,split,vocals,rest\n" + "".join(rows))
+    with pytest.raises(DataError, match=r"the file .*vocals.wav is on both sides"):
+        StemFolders(tmp_path / "a.csv").split()
+    (tmp_path / "b.csv").write_text("track,vocals,rest\nA,Artist 0 - Song 0/bass.wav,Artist 0 - Song 0/bass.wav\n")
+    with pytest.raises(DataError, match=r"A has .*bass.wav as two of its stems"):
+        StemFolders(tmp_path / "b.csv", validation=0, test=0).split()
+
+
 def test_stems_that_are_in_no_source_are_known(tmp_path: Path) -> None:
     many(tmp_path, 2)
     assert StemFolders(tmp_path, ["vocals", "kit=drums"]).unused == ["bass", "other"]

@@ -165,8 +165,44 @@ def test_training_starts_from_shipped_weights_by_name(tiny_mir1k: Path, tmp_path
     assert facts["data_licence"].endswith("started from default: MIR-1K: free for research (Hsu and Jang 2010)")
 
 
+def test_masks_of_the_starting_weights_go_to_the_sources_of_their_names(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path / "first", "sources=[vocals,drums,bass,other]", "model.fold=2", "audio.channels=2")
+    path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    frozen = ["optimizer.lr=0.0", "optimizer.weight_decay=0.0", "trainer.max_steps=1", f"init_from='{path}'"]
+    magnitude = torch.rand(1, 2, 512, 64, generator=torch.Generator().manual_seed(0))
+    first = Separator.from_checkpoint(path)
+    for number, names in enumerate((["other", "vocals", "bass", "drums"], ["drums", "rest=vocals+bass+other"])):
+        sources = ",".join(f"'{name}'" for name in names)
+        own = ["model.fold=2", "audio.channels=2", "model.stacks=1"][: 3 if number else 2]
+        train(folder, tmp_path / str(number), *frozen, *own, f"sources=[{sources}]")
+        second = Separator.from_checkpoint(tmp_path / str(number) / "checkpoints" / "last.ckpt")
+        for name in set(first.sources) & set(second.sources):
+            stack = 0  # later ones depend on the masks of all sources
+            masks = [each.stack_masks(magnitude)[stack, :, each.sources.index(name)] for each in (first, second)]
+            torch.testing.assert_close(*masks)
+
+
+def test_a_resumed_run_keeps_what_its_weights_were_started_from(tiny_mir1k: Path, tmp_path: Path) -> None:
+    options = ["model=compact", "model.channels=64", "trainer=cpu", "data.steps_per_epoch=1", "logger=csv"]
+    options += [f"data.root={tiny_mir1k}", "data.split=all", "optimizer=adamw"]
+    first = ["init_from=default", "trainer.max_steps=1"]
+    training.run(composed("train", *options, *first, run_dir=tmp_path / "first"))
+    second = [f"ckpt_path='{tmp_path / 'first' / 'checkpoints' / 'last.ckpt'}'", "trainer.max_steps=2"]
+    training.run(composed("train", *options, *second, run_dir=tmp_path / "second"))
+    facts = [Separator.from_checkpoint(tmp_path / n / "checkpoints" / "last.ckpt").facts for n in ("first", "second")]
+    assert "started from default" in facts[1]["data_licence"]
+    assert facts[0] == facts[1]
+
+
+def test_a_silent_stem_hides_no_other_score_from_the_choice_of_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    audio.write(folder / "valid" / "C - Song" / "bass.wav", torch.zeros(2, 32000), 16000)
+    metrics = train(folder, tmp_path / "run", "data.mixture=sum")
+    scores = [metrics[f"val/gnsdr_{name}"] for name in ("drums", "other", "vocals")]
+    assert metrics["val/gnsdr"] == pytest.approx(sum(scores) / 3)
+
+
 def test_weights_of_which_nothing_fits_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"init_from=default: no layer has the size"):
+    with pytest.raises(CheckpointError, match=r"init_from=default: no layer has the size.* model.channels=64"):
         train(folder, tmp_path / "run", "init_from=default")
     with pytest.raises(SettingError, match="ckpt_path and init_from do not go together"):
         train(folder, tmp_path / "run", "init_from=default", "ckpt_path=x.ckpt")
@@ -192,6 +228,14 @@ NETWORK = """
 
         def forward(self, magnitude):
             return self.layers(magnitude)[None]
+
+    class Stereo(nn.Module):
+        def __init__(self, sources: int) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(2, sources, 1)
+
+        def forward(self, magnitude):
+            return self.layer(magnitude)[None]
 
     class Narrow(UNet):
         def forward(self, magnitude):
@@ -243,9 +287,13 @@ def test_a_network_of_another_package_is_trained_resumed_evaluated_and_separated
 @pytest.mark.parametrize(
     ("target", "words"),
     [
+        ("{}.nets.Stereo", r"the network Stereo fails on a magnitude \(2, 1, 512, 64\) .*audio.channels=1 channels"),
         ("{}.nets.Narrow", r"the network Narrow returned shape .*: return masks \(K, 2, 4, 1, 512, 64\)"),
         ("{}.nets.Missing", r"model._target_={}.nets.Missing cannot be imported"),
-        ("missingpackage.Net", "model._target_=missingpackage.Net cannot be imported .*: install its package"),
+        (
+            "missingpackage.Net",
+            "model._target_=missingpackage.Net cannot be imported .*: correct the name, or install its package",
+        ),
         ("torch.optim.Adam", "model._target_=.*Adam.* is not allowed: give a class that is a torch.nn.Module"),
     ],
 )
