@@ -249,7 +249,7 @@ def test_the_results_in_the_readme_are_those_on_record(weights: str, system: str
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_page_links_to_or_names_exists(page: str) -> None:
     folder = REPO if (REPO / page).exists() else REPO / "docs"
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", PAGES[page]):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", PAGES[page]):
         assert (folder / target).exists(), target
     for name in re.findall(r"`((?:hourglass_sep|conf|experiments|tests|docs)/[\w./]+)`", PAGES[page]):
         if "NAME" not in name:
