@@ -150,7 +150,7 @@ def small(name: str, words: list[str], run_dir: Path) -> None:
         tiny = [word for word in tiny if not word.startswith("++model.")]
     tiny += ["trainer.max_steps=4"] * any("last.ckpt" in word for word in words)  # there is something to resume
     tiny += ["data.seconds=[1.0,1.2]"] * any(word.startswith("data=synthetic") for word in words)
-    if words[0] == "--config-dir":
+    if words[:1] == ["--config-dir"]:
         words = [f"hydra.searchpath=[file://{Path(words[1]).absolute()}]", *words[2:]]
     kept = [word for word in hydra_arguments(words) if not word.startswith("hydra.run")]
     cfg = composed(name, *kept, *tiny, run_dir=run_dir)
