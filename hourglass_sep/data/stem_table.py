@@ -58,11 +58,11 @@ def read_table(path: Path, groups: bool = True) -> list[TrackFiles]:
             raise DataError(
                 f"{path}, row {number} has {'the track ' + track + ' again' if track else 'no track'}: correct it"
             )
-        part = facts.get("split") or None
+        part = facts.get("split")
         if part is not None and part.lower() not in PART_NAMES:
             raise DataError(
                 f"{path}, row {number}: {track} has the split {part!r}, which is none of train, valid, test: correct "
-                "it, or leave it empty"
+                "it, or leave the column out"
             )
         stems = {same(name): _part(path, track, name, cell) for name, cell in cells.items() if cell}
         if not stems:

@@ -200,12 +200,12 @@ def make_clips(
         clips.append(Clip(track.name, same(group), stems, track.mixture))
     if lacking and missing == "refuse":
         for stem, without in lacking.items():
-            if 2 * len(without) > len(tracks) > 2:  # a misspelt name, rather than one that most tracks lack
+            near = suggestion(stem, [name for name in lacking if name != stem])
+            if near and 2 * len(without) > len(tracks):  # a misspelt name
                 odd = next(track for track in tracks if track.find(stem) is not None)
                 raise DataError(
-                    f"{odd.name} has a stem {stem}, which {len(without)} of {len(tracks)} tracks do not"
-                    f"{suggestion(stem, [name for name in lacking if name != stem])}: rename it there, or choose "
-                    "stems by sources=[...]"
+                    f"{odd.name} has a stem {stem}, which {len(without)} of {len(tracks)} tracks do not{near}: rename "
+                    "it there, or choose stems by sources=[...]"
                 )
         stem, without = next(iter(lacking.items()))
         raise DataError(

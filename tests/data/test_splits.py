@@ -155,7 +155,7 @@ def test_a_set_of_one_track_is_refused_unless_it_is_for_testing() -> None:
 
 
 def test_too_few_groups_for_a_share_are_refused_with_the_remedy() -> None:
-    with pytest.raises(DataError, match=r"data.validation=0.1 of 2 group\(s\) .* is none: set data.validation to 0 or"):
+    with pytest.raises(DataError, match=r"a share of 0.1 of 2 group\(s\) .* is none: set data.validation to 0 or"):
         Division(0.1, 0)(clips_of([3, 3]))
     with pytest.raises(DataError, match="no track is left to train on"):
         Division(["g0", "g1"], 0)(clips_of([3, 3]))

@@ -205,8 +205,11 @@ def test_a_name_that_few_tracks_have_is_blamed_on_them(tmp_path: Path) -> None:
 
 def test_one_file_is_not_in_two_parts_nor_two_stems(tmp_path: Path) -> None:
     many(tmp_path, 2)
-    rows = [f"{name},{name},{part},Artist 0 - Song 0/vocals.wav,Artist 0 - Song 0/{other}.wav\n"
-            for name, part, other in (("A", "train", "bass"), ("B", "valid", "drums"), ("C", "test", "other"))]  # fmt: skip
+    folder = "Artist 0 - Song 0"
+    rows = [
+        f"{name},{name},{part},{folder}/vocals.wav,{folder}/{other}.wav\n"
+        for name, part, other in (("A", "train", "bass"), ("B", "valid", "drums"), ("C", "test", "other"))
+    ]
     (tmp_path / "a.csv").write_text("track,group,split,vocals,rest\n" + "".join(rows))
     with pytest.raises(DataError, match=r"the file .*vocals.wav is on both sides"):
         StemFolders(tmp_path / "a.csv").split()

@@ -36,7 +36,9 @@ def test_a_table_gives_paths_groups_and_parts(tmp_path: Path, delimiter: str, en
 
 
 def test_without_group_and_split_artists_are_groups_and_shares_are_drawn(tmp_path: Path) -> None:
-    rows = "".join(f"Artist {i // 2} - {i},a/v1.wav\n" for i in range(20))
+    for number in range(20):
+        (tmp_path / f"{number}.wav").touch()
+    rows = "".join(f"Artist {i // 2} - {i},{i}.wav\n" for i in range(20))
     split = StemFolders(write(tmp_path, "Track,Vocals\n" + rows)).split()
     assert [len(part) for part in (split.train, split.validation, split.test)] == [16, 2, 2]
     assert len({clip.group for clip in split.train}) == 8

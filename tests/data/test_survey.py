@@ -77,7 +77,7 @@ def test_silent_stems_are_counted_in_one_line(tmp_path: Path, capsys: pytest.Cap
     clips = [write_clip(tmp_path, f"song {k}", stems(k) | {"vocals": torch.zeros(1, 9000)}) for k in range(3)]
     instrumental = write_clip(tmp_path, "instrumental", stems() | {"vocals": torch.zeros(0, 0)})
     survey([instrumental, *clips], SOURCES, tmp_path / "cache")
-    assert lines(capsys) == ["warning: 3 silent stems, the first is vocals of song 0: trained as silence"]
+    assert lines(capsys) == ["warning: 3 silent stems, the first is vocals of song 0: silence, not scored"]
 
 
 def test_mixed_rates_and_channels_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
