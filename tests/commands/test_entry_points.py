@@ -124,7 +124,7 @@ def test_evaluate_sweeps_over_refinements_and_the_test_of_a_training_run_refines
     arguments = ("ckpt_path=run/checkpoints/best.ckpt", f"data.root={tiny_mir1k}")
     succeed("hourglass_sep.evaluate", "-m", *arguments, *sweep, cwd=tmp_path)
     contents = [json.loads((tmp_path / "sweep" / str(job) / "scores.json").read_text()) for job in range(4)]
-    refinements = [content["audio"]["post"]["refine"]["_target_"].rsplit(".")[-1] for content in contents]
+    refinements = [content["post"]["refine"]["_target_"].rsplit(".")[-1] for content in contents]
     assert refinements == ["NoRefinement"] * 2 + ["NmfRefinement"] * 2
     scores = [content["summary"]["model"]["vocals"]["gnsdr"] for content in contents]
     assert len(set(scores)) == 4

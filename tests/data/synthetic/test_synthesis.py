@@ -141,7 +141,7 @@ def maker(root: Path, seed: int, clips: int = 2, stay: float = 0.0) -> subproces
 def test_makers_of_one_set_wait_for_each_other_and_of_others_are_refused_while_it_is_used(tmp_path: Path) -> None:
     write_synthetic_mir1k(tmp_path / "alone", SONGS, 2, (1.0, 1.0), seed=0)
     root = tmp_path / "set"
-    makers = [maker(root, 0, stay=15), maker(root, 0)]
+    makers = [maker(root, 0, stay=40), maker(root, 0)]
     first, second = makers[0], makers[1]
     assert second.wait(60) == 0, second.communicate()
     assert first.stdout is not None
