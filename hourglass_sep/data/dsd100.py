@@ -2,77 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
+from hourglass_sep.data.authors_set import AuthorsSet
 from hourglass_sep.data.clips import Clip, Part, Split
-from hourglass_sep.data.splits import Division, authors_split, group_rule, same
-from hourglass_sep.data.track_files import ACCOMPANIMENT, choose_sources, entries, make_clips, read_track, unused
+from hourglass_sep.data.splits import authors_split, same
+from hourglass_sep.data.track_files import entries, make_clips, read_track
 from hourglass_sep.dsp.stems import MIXTURE
 from hourglass_sep.support.errors import DataError
-from hourglass_sep.support.paths import at_home
 
 STEMS = ("bass", "drums", "other", "vocals")
 
 
-class Dsd100:
+class Dsd100(AuthorsSet):
     """DSD100, ``Mixtures/{Dev,Test}/TRACK/mixture.wav`` and ``Sources/{Dev,Test}/TRACK/STEM.wav``, or a part of it.
 
     The split is the authors': 50 songs (Dev) train, 50 (Test) test. Groups are artists, except that each song of an
     artist who is in both is a group of its own.
 
-    Args:
-        root: the folder that holds ``Sources``. Without ``Mixtures``, mixtures are the sums of the sources.
-        sources: names of stems, or sums, in the order of the S axis. ``accompaniment`` is bass+drums+other.
-        group: ``artist`` or ``track``, see `group_rule`.
-        validation: a share of the training artists, or a list of artists or tracks; see `Division`. With None or 0, all
-            50 train.
-        fold: see `Division`; of the training songs.
-        folds: see `Division`.
-        split_seed: seed of a share, or of folds.
-
-    Raises:
-        SettingError: an argument is invalid.
+    ``root`` holds ``Sources``; without ``Mixtures``, mixtures are the sums of the sources. All Dev songs train unless
+    ``validation`` says otherwise. Arguments: see `AuthorsSet`.
     """
 
     licence = (
         "DSD100 (Liutkus et al. 2017), from the 'Mixing Secrets' Free Multitrack Download Library: for educational "
         "purposes only, no commercial use without the permission of the copyright holders"
     )
-
-    def __init__(
-        self,
-        root: str | Path,
-        sources: Sequence[str] = STEMS,
-        group: str = "artist",
-        validation: float | Sequence[str] | None = None,
-        fold: int | None = None,
-        folds: int | None = None,
-        split_seed: int = 0,
-    ) -> None:
-        self.root = at_home(root)
-        self._chosen = choose_sources(STEMS, sources, ACCOMPANIMENT)
-        self.sources = tuple(self._chosen)
-        self._group_of = group_rule(group)
-        self._division = Division(validation, 0, fold, folds, split_seed)
-
-    @property
-    def unused(self) -> list[str]:
-        """Stems that are in no source."""
-        return unused(STEMS, self._chosen)
-
-    def prepare(self) -> None:
-        """Do nothing: DSD100 has to be downloaded."""
-
-    def split(self) -> Split:
-        """The clips by part.
-
-        Raises:
-            UserError: there are no tracks, a track lacks a stem or mixture, or see `Division`.
-        """
-        return self._split
+    DEFAULT = STEMS
 
     @cached_property
     def _split(self) -> Split:

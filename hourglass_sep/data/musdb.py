@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
+from hourglass_sep.data.authors_set import AuthorsSet
 from hourglass_sep.data.clips import Clip, Part, Split
-from hourglass_sep.data.splits import Division, authors_split, group_rule, same
+from hourglass_sep.data.splits import authors_split, same
 from hourglass_sep.data.track_files import (
-    ACCOMPANIMENT,
     STREAMS_SUFFIX,
     TrackFiles,
-    choose_sources,
     entries,
     make_clips,
     read_track,
-    unused,
 )
 from hourglass_sep.support.errors import DataError
-from hourglass_sep.support.paths import at_home
 
 VALIDATION_TRACKS = (
     "ANiMAL - Rockshow",
@@ -42,63 +37,22 @@ VALIDATION_TRACKS = (
 _STREAMS = {"mixture": 1, "drums": 2, "bass": 3, "other": 4, "vocals": 5}
 
 
-class Musdb18:
+class Musdb18(AuthorsSet):
     """MUSDB18-HQ, ``{train,test}/TRACK/STEM.wav``, or MUSDB18, ``{train,test}/TRACK.stem.mp4``, or a part of them.
 
     The split is the authors': 86 songs train, `VALIDATION_TRACKS` validate, 50 test. It has artists on both sides: most
     validation artists train as well, and Skelpolu also tests. Groups are artists, except that each song of an artist
     who is in several parts is a group of its own.
 
-    Args:
-        root: the folder that holds ``train`` and ``test``.
-        sources: names of stems, or sums, in the order of the S axis. ``accompaniment`` is drums+bass+other.
-        group: ``artist`` or ``track``, see `group_rule`.
-        validation: None for `VALIDATION_TRACKS`, a share of the training artists, a list of artists or tracks, or 0 to
-            train on all; see `Division`.
-        fold: see `Division`; of the training songs.
-        folds: see `Division`.
-        split_seed: seed of a share, or of folds.
-
-    Raises:
-        SettingError: an argument is invalid.
+    ``root`` holds ``train`` and ``test``. Of the training songs `VALIDATION_TRACKS` validate unless ``validation`` says
+    otherwise; with 0 all train. Arguments: see `AuthorsSet`.
     """
 
     licence = (
         "MUSDB18 (Rafii et al. 2017): for educational purposes only, no commercial use without the permission of the "
         "copyright holders; 46 of 150 tracks CC BY-NC-SA 4.0 (MedleyDB), 2 CC BY-NC-SA 3.0"
     )
-
-    def __init__(
-        self,
-        root: str | Path,
-        sources: Sequence[str] = ("vocals", "drums", "bass", "other"),
-        group: str = "artist",
-        validation: float | Sequence[str] | None = None,
-        fold: int | None = None,
-        folds: int | None = None,
-        split_seed: int = 0,
-    ) -> None:
-        self.root = at_home(root)
-        self._chosen = choose_sources(sorted(_STREAMS.keys() - {"mixture"}), sources, ACCOMPANIMENT)
-        self.sources = tuple(self._chosen)
-        self._group_of = group_rule(group)
-        self._division = Division(validation, 0, fold, folds, split_seed)
-
-    @property
-    def unused(self) -> list[str]:
-        """Stems that are in no source."""
-        return unused(sorted(_STREAMS.keys() - {"mixture"}), self._chosen)
-
-    def prepare(self) -> None:
-        """Do nothing: MUSDB has to be requested from its authors."""
-
-    def split(self) -> Split:
-        """The clips by part.
-
-        Raises:
-            UserError: there are no tracks, a track lacks a stem, or see `Division`.
-        """
-        return self._split
+    DEFAULT = ("vocals", "drums", "bass", "other")
 
     @cached_property
     def _split(self) -> Split:
