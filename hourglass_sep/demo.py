@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> dict[str, Path]:
     from hourglass_sep.inference.separator import Separator
     from hourglass_sep.plotting.separation import picture
     from hourglass_sep.songs.separate_song import separate_file
-    from hourglass_sep.training.build import build_post
+    from hourglass_sep.training.build_separator import build_post
     from hourglass_sep.training.run import best_checkpoint
     from hourglass_sep.training.run import run as train
 

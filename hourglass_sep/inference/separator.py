@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -22,14 +21,15 @@ from hourglass_sep.dsp.stems import SOURCES, Stems, read_sources
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.dsp.waveforms import alike, checked, checked_rate
 from hourglass_sep.inference.bands import Bands, refuse_not_finite, with_rounding_returned
-from hourglass_sep.inference.callables import check_callable, check_result
+from hourglass_sep.inference.callables import check_callable
 from hourglass_sep.inference.choices import HIGH_BANDS
 from hourglass_sep.inference.loading import describe, load_parts
 from hourglass_sep.inference.progress import Progress, Ticker
 from hourglass_sep.inference.reconstruct import MixturePhase, Reconstruction
-from hourglass_sep.inference.refinement.refine import NoRefinement, Refinement
+from hourglass_sep.inference.refinement.refine import NoRefinement, Refinement, by_channel
 from hourglass_sep.inference.segments import SEGMENT_SECONDS, process_in_segments
 from hourglass_sep.inference.windows import Windows
+from hourglass_sep.networks.base import evaluating
 from hourglass_sep.support.checks import check_choice, check_whole
 from hourglass_sep.support.errors import SettingError
 
@@ -238,7 +238,7 @@ class Separator(nn.Module):
 
         def process(segment: Tensor, first_frame: int) -> Tensor:
             batched = segment.reshape(-1, *segment.shape[-2:]) if segment.dim() > 1 else segment[None, None]
-            with self._inference():
+            with evaluating(self.network):
                 sources = self._separate_segment(batched, rate, first_frame, ticker)  # (B, S, C, n)
             return sources.movedim(1, 0).reshape(-1, *segment.shape)
 
@@ -251,16 +251,6 @@ class Separator(nn.Module):
             ticker.add(mixture.shape[-1] / rate)
             yield mixture, sources
             del mixture, sources  # frees them before the next segment is computed
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.network.train(training)
 
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Waveform (B, C, N) to sources (B, S, C, N) on the waveform's device; training wants the network alone."""
@@ -284,16 +274,7 @@ class Separator(nn.Module):
 
     def finished(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         """Masks (B, S, 1|C, F, T) of a stack, refined given the magnitude (B, C, F, T), and shared out."""
-        return share(self.refined(masks, magnitude), self.mask_rule)
-
-    def refined(self, masks: Tensor, magnitude: Tensor) -> Tensor:
-        """Masks (B, S, 1|C, F, T) refined given the magnitude (B, C, F, T), channel by channel."""
-        n_channels = masks.shape[2]
-        seen = magnitude if n_channels == magnitude.shape[1] else magnitude.mean(1, keepdim=True)
-        flat = masks.transpose(1, 2).flatten(0, 1)  # (B * C, S, F, T)
-        refined = self.refine(flat, seen.flatten(0, 1)[:, None])
-        check_result("refine", refined, flat.shape, flat)
-        return refined.unflatten(0, (-1, n_channels)).transpose(1, 2)
+        return share(by_channel(self.refine, masks, magnitude), self.mask_rule)
 
     def stack_masks(
         self,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from hourglass_sep.support.errors import SettingError
@@ -70,6 +72,18 @@ def masks_of(network: Callable[[Tensor], Tensor], magnitude: Tensor, n_sources: 
             f"masks {expected} for {n_sources} sources, K stacks"
         )
     return masks
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode and without gradients, within the block."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(training)
 
 
 def target_of(network: nn.Module) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hourglass_sep.audio import resample
+from hourglass_sep.inference.refinement.refine import by_channel
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.plotting.panels import DYNAMIC_RANGE_DB, draw
 
@@ -130,7 +131,7 @@ def _refinement(separator: Separator, magnitude: Tensor, masks: Tensor, names: S
     for frames, labels in label_maps(magnitude[0, 0]) if label_maps else ():
         if labels is not None:
             label_map[:, frames] = labels.cpu()
-    refined = separator.refined(masks[None].to(magnitude), magnitude)[0].cpu()
+    refined = by_channel(separator.refine, masks[None].to(magnitude), magnitude)[0].cpu()
     changed = {name: s for s, name in enumerate(names) if not torch.equal(masks[s], refined[s])}
     labelled = ("label map", label_map) if (label_map >= 0).any() else None
     if not changed:

@@ -1,9 +1,8 @@
-"""Builders: separator, LightningModule, callbacks, loggers and trainer from a composed config."""
+"""Builders: LightningModule, callbacks, loggers and trainer from a composed config."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,24 +12,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from hourglass_sep.dsp.stems import SOURCES
-from hourglass_sep.dsp.stft import Spectrogram
-from hourglass_sep.inference.options import GROUPS
-from hourglass_sep.inference.separator import Separator
-from hourglass_sep.networks.base import build_network, masks_of
-from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.scoring.protocols import load_protocol
 from hourglass_sep.support.checks import check_whole
 from hourglass_sep.support.errors import SettingError, UserError
-from hourglass_sep.support.terminal import complain
+from hourglass_sep.training.build_separator import build_separator
 from hourglass_sep.training.callbacks import CountSteps, StepProgress
 from hourglass_sep.training.checkpoint_io import AtomicCheckpointIO
 from hourglass_sep.training.loggers import forgiving
-from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.system import SeparationSystem
 
 _REHEARSED = 20000
@@ -57,74 +50,6 @@ _ROUNDED_INPUTS = ("bf16-true", "16-true")
 
 VALIDATION_PROTOCOL = "mir1k"
 """Scoring protocol of validation, whose GNSDR selects the best checkpoint; `hourglass_sep.evaluate` accepts any."""
-
-
-def build_separator(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> Separator:
-    """Build the separator of a training config, with newly initialised weights.
-
-    Args:
-        cfg: composed config ``train``.
-        sources: names of the sources, in the order of the S axis.
-
-    Raises:
-        UserError: an unknown inference setting, or a network that cannot be made.
-    """
-    stft = instantiate(cfg.spectrogram)
-    arguments: dict[str, Any] = OmegaConf.to_container(cfg.model, resolve=True)  # type: ignore[assignment]
-    target = str(arguments.pop("_target_"))
-    for name in ("sources", "audio_channels"):
-        if name in arguments:
-            raise SettingError(f"model.{name} is not allowed: it follows from sources=[...] and audio.channels")
-    try:
-        module, _, name = target.rpartition(".")
-        make = getattr(importlib.import_module(module), name)
-    except Exception as error:  # the class's own package runs
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise SettingError(
-            f"model._target_={target} cannot be imported ({reason}): correct the name, or install its package"
-        ) from error
-    network, unknown = build_network(make, arguments, len(sources), stft.channels)
-    if unknown and not is_further_rank():
-        complain(f"{target} takes no {', '.join(unknown)}: left out")
-    if not isinstance(network, StackedHourglass):
-        _try(network, stft, len(sources))
-    return Separator(network, stft, sources=sources, **build_post(cfg), **cfg.inference)
-
-
-def _try(network: torch.nn.Module, stft: Spectrogram, n_sources: int) -> None:
-    """Call a network of another package once, before data are read.
-
-    Raises:
-        SettingError: it fails, or returns something else than masks.
-    """
-    magnitude = torch.rand(2, stft.channels, stft.n_freq, 64)
-    try:
-        with torch.no_grad():
-            masks_of(network.eval(), magnitude, n_sources)
-    except SettingError:
-        raise
-    except Exception as error:  # its own code
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise SettingError(
-            f"the network {type(network).__name__} fails on a magnitude {tuple(magnitude.shape)} ({reason}): it has to "
-            f"take audio.channels={stft.channels} channels"
-        ) from error
-    finally:
-        network.train()
-
-
-def trusted(cfg: DictConfig) -> list[str]:
-    """Packages whose networks a training config names itself, so that its checkpoints can be loaded."""
-    return [str(cfg.model._target_).partition(".")[0]]
-
-
-def build_post(cfg: DictConfig) -> dict[str, Any]:
-    """Build mask refinement and reconstruction, as keyword arguments of a `Separator`.
-
-    Raises:
-        UserError: an invalid setting.
-    """
-    return {group: instantiate(cfg[group]) for group in GROUPS}
 
 
 def build_system(cfg: DictConfig, sources: Sequence[str] = SOURCES) -> SeparationSystem:

@@ -24,7 +24,8 @@ from hourglass_sep.support.devices import choose_device
 from hourglass_sep.support.errors import DataError, SettingError
 from hourglass_sep.support.provenance import provenance
 from hourglass_sep.support.terminal import complain
-from hourglass_sep.training.build import build_loggers, build_post
+from hourglass_sep.training.build import build_loggers
+from hourglass_sep.training.build_separator import build_post
 from hourglass_sep.training.loggers import Attempt, finalize
 
 PARTS = ("train", "validation", "test")

@@ -34,14 +34,13 @@ from hourglass_sep.support.terminal import clean, complain
 from hourglass_sep.training.build import (
     build_callbacks,
     build_loggers,
-    build_post,
     build_system,
     build_trainer,
     check_trainer,
     count_devices,
     settings_named,
-    trusted,
 )
+from hourglass_sep.training.build_separator import build_post, trusted
 from hourglass_sep.training.loggers import finalize
 from hourglass_sep.training.ranks import is_further_rank
 from hourglass_sep.training.resuming import check_callbacks, read_resumable

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hourglass_sep.dsp.stft import STEREO, Spectrogram
 from hourglass_sep.inference.reconstruct import Misi, MixturePhase, Reconstruction, Wiener
-from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.inference.refinement.refine import NmfRefinement, by_channel
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
 from tests.helpers.sounds import noise
@@ -179,7 +179,7 @@ def test_stereo_masks_are_refined_channel_by_channel(n_channels: int) -> None:
     made = separator(network(), refine=refinement)
     masks = torch.rand(2, 3, n_channels, 120, 40, generator=torch.Generator().manual_seed(0))
     magnitude = 10 * torch.rand(2, 2, 120, 40, generator=torch.Generator().manual_seed(1)) ** 4
-    found = made.refined(masks, magnitude)
+    found = by_channel(made.refine, masks, magnitude)
     assert torch.equal(found[:, [0, 2]], masks[:, [0, 2]])
     seen = magnitude if n_channels == 2 else magnitude.mean(1, keepdim=True)
     alone = refinement.for_sources(SOURCES)

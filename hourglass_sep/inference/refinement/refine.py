@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hourglass_sep.dsp.scale import FLOOR
 from hourglass_sep.dsp.stems import SOURCES
+from hourglass_sep.inference.callables import check_result
 from hourglass_sep.inference.refinement import nmf
 from hourglass_sep.inference.refinement.clusters import Combine, check_combine, is_number, label_map, refine_mask
 from hourglass_sep.support.checks import check_choice, check_whole
@@ -57,6 +58,20 @@ class NoRefinement:
     def __call__(self, masks: Tensor, magnitude: Tensor) -> Tensor:
         """See `Refinement`."""
         return masks
+
+
+def by_channel(refine: Refinement, masks: Tensor, magnitude: Tensor) -> Tensor:
+    """Masks (B, S, 1|C, F, T) refined given the magnitude (B, C, F, T), channel by channel.
+
+    Raises:
+        SettingError: the refinement returned something else than masks.
+    """
+    n_channels = masks.shape[2]
+    seen = magnitude if n_channels == magnitude.shape[1] else magnitude.mean(1, keepdim=True)
+    flat = masks.transpose(1, 2).flatten(0, 1)  # (B * C, S, F, T)
+    refined = refine(flat, seen.flatten(0, 1)[:, None])
+    check_result("refine", refined, flat.shape, flat)
+    return refined.unflatten(0, (-1, n_channels)).transpose(1, 2)
 
 
 class NmfRefinement:

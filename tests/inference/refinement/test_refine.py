@@ -17,7 +17,7 @@ from hourglass_sep.dsp.stems import SOURCES
 from hourglass_sep.dsp.stft import Spectrogram
 from hourglass_sep.inference.refinement import nmf, refine
 from hourglass_sep.inference.refinement.clusters import clusters, label_map, refine_mask
-from hourglass_sep.inference.refinement.refine import NmfRefinement
+from hourglass_sep.inference.refinement.refine import NmfRefinement, by_channel
 from hourglass_sep.inference.separator import Separator
 from hourglass_sep.networks.hourglass import StackedHourglass
 from hourglass_sep.plotting.separation import picture
@@ -398,7 +398,7 @@ def test_a_refinement_refines_the_masks_that_have_its_sources_names_in_each_sepa
     separators = [Separator(network, Spectrogram(), refine=refinement, sources=order) for order in orders]
     masks = torch.rand(1, 3, 1, *one.shape, generator=torch.Generator().manual_seed(0))
     for separator, order in zip(separators, orders, strict=True):
-        after = separator.refined(masks, one[None, None])
+        after = by_channel(separator.refine, masks, one[None, None])
         changed = {name for s, name in enumerate(order) if not torch.equal(after[0, s], masks[0, s])}
         assert changed == {"drums", "vocals"}
     unbound = refined(refinement.for_sources(["drums", "vocals"]), masks[:, :2, 0], one)
